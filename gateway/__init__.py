@@ -1,0 +1,1 @@
+"""The processes, ingress, admin API, CLI and telemetry: the only place where the parts meet."""

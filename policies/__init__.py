@@ -1,0 +1,1 @@
+"""What happens around a call: one file per policy, none knows another."""

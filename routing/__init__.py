@@ -1,0 +1,1 @@
+"""Which endpoint, and the call to it: routes, pools, pickers, connectors."""

@@ -1,0 +1,1 @@
+"""One module per backend protocol: sends a call to an endpoint."""
