@@ -1,0 +1,41 @@
+"""Which request headers travel on to the endpoints: an allow-list, as one HPACK fragment per request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.ingress.grpc_head import Head
+from transcoding.http2 import hpack
+from transcoding.metadata import Forwarding
+
+
+class HeaderForwarding:
+    """Fragments for the allow-lists of all listeners."""
+
+    def __init__(self) -> None:
+        self._rules: dict[tuple[str, ...], Forwarding] = {}
+
+    def _rule(self, allow: tuple[str, ...]) -> Forwarding:
+        rule = self._rules.get(allow)
+        if rule is None:
+            rule = self._rules[allow] = Forwarding(allow)
+        return rule
+
+    def fragment(self, headers: dict[bytes, bytes], allow: tuple[str, ...]) -> bytes:
+        """The fragment for the headers of an HTTP request, b"" when none travels on."""
+        rule = self._rule(allow)
+        if not rule.wants(headers):
+            return b""
+        return _encode(rule.select(headers.items()))
+
+    def of_head(self, head: Head, allow: tuple[str, ...]) -> bytes:
+        """The fragment for the metadata of a gRPC call, kept with its head."""
+        fragment = head.forwarded.get(allow)
+        if fragment is None:
+            fragment = head.forwarded[allow] = _encode(self._rule(allow).select(head.fields))
+        return fragment
+
+
+def _encode(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    chosen = list(fields)
+    return hpack.encode(chosen) if chosen else b""

@@ -1,0 +1,43 @@
+"""Requests that are known to end a worker, refused before one sees them.
+
+Triton 2.51 dies of `classification` on an output of type BYTES. The type is looked up in the model's own metadata.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from transcoding.dialects import oip_grpc
+from transcoding.message import Buffer, InferRequest
+from transcoding.status import invalid
+
+if TYPE_CHECKING:
+    from gateway.signatures import Signatures
+    from gateway.snapshot import Route
+    from transcoding.dialects.oip_grpc import Envelope
+
+CLASSIFICATION = "classification"
+
+
+class Guard:
+    """Checks the few requests that ask for classification."""
+
+    def __init__(self, signatures: Signatures) -> None:
+        self._signatures = signatures
+
+    async def check_outputs(self, route: Route, infer: InferRequest) -> None:
+        """Refuse classification of BYTES. Raises `GatewayError` INVALID_ARGUMENT."""
+        names = [output.name for output in infer.outputs if output.parameters and CLASSIFICATION in output.parameters]
+        if names:
+            await self._check(route, infer.model, infer.version, names)
+
+    async def check_message(self, route: Route, envelope: Envelope, message: Buffer) -> None:
+        """The same for a gRPC message whose outputs mention classification."""
+        await self.check_outputs(route, oip_grpc.decode_request(message))
+
+    async def _check(self, route: Route, model: str, version: str, names: list[str]) -> None:
+        signature = await self._signatures.get(route.pool, model, version or route.version)
+        for name in names:
+            datatype, _ = signature.outputs.get(name, ("", ()))
+            if datatype == "BYTES":
+                raise invalid(f"outputs: classification of '{name}' is not possible, its datatype is BYTES")

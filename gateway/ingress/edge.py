@@ -1,0 +1,82 @@
+"""Which protocol does a new connection speak? TLS says it by ALPN, cleartext by its first bytes.
+
+An HTTP/2 client starts with the 24-byte preface (RFC 9113 §3.4), which no HTTP/1.1 request can begin with. Until it is clear the
+connection is only this small object; then the protocol is swapped and the edge is out of the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.ingress.http1 import Http1
+from gateway.ingress.http2 import Http2
+from gateway.ingress.listener import NEVER, Listener
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+class Edge(asyncio.Protocol):
+    """A connection that has not said anything yet."""
+
+    __slots__ = ("_address", "_head", "_listener", "_transport", "expires")
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._transport: asyncio.Transport | None = None
+        self._address = ""
+        self._head = b""
+        self.expires = NEVER
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Admit or refuse; with ALPN the protocol is known now."""
+        assert isinstance(transport, asyncio.Transport)
+        listener = self._listener
+        peer = transport.get_extra_info("peername")
+        self._address = peer[0] if isinstance(peer, tuple) else ""
+        if not listener.admit(self, self._address):
+            transport.abort()
+            return
+        self._transport = transport
+        self.expires = listener.loop.time() + listener.deadlines.header
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None and tls.selected_alpn_protocol() == "h2":
+            self._become(Http2(listener, transport, self._address), b"")
+
+    def data_received(self, data: bytes) -> None:
+        """Decide as soon as the bytes allow."""
+        if self._transport is None:
+            return
+        head = self._head + data if self._head else data
+        if head.startswith(PREFACE):
+            self._become(Http2(self._listener, self._transport, self._address), head)
+        elif PREFACE.startswith(head):
+            self._head = head
+        else:
+            self._become(Http1(self._listener, self._transport, self._address), head)
+
+    def _become(self, protocol: Http1 | Http2, data: bytes) -> None:
+        assert self._transport is not None
+        self._listener.replace(self, protocol)
+        self._transport.set_protocol(protocol)
+        if data:
+            protocol.data_received(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Gone before it said anything."""
+        if self._transport is not None:
+            self._transport = None
+            self._listener.release(self, self._address)
+
+    def expired(self, now: float) -> None:
+        """Nothing was said in time."""
+        self.abort()
+
+    def drain(self) -> None:
+        """Nothing is in flight here."""
+        if self._transport is not None and not self._head:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,330 @@
+"""gRPC on an HTTP/2 stream: unary methods, and the hand-over of streaming ones to their sessions.
+
+Inference messages pass through unparsed: a scanner reads model, version and sequence from the protobuf wire, a version that
+the route chose is appended, and the tensors are never looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.ingress.grpc_head import Head, head_of
+from gateway.ingress.listener import NEVER, Listener
+from routing.call import Call
+from transcoding.dialects import oip_grpc
+from transcoding.grpc_framing import MessageReader, frame, inflate, trailers_block
+from transcoding.http2 import hpack
+from transcoding.http2.errors import ErrorCode
+from transcoding.http2.hpack import HeaderBlock
+from transcoding.http2.stream import Stream
+from transcoding.message import Buffer
+from transcoding.methods import Method
+from transcoding.status import Code, Fault, GatewayError, invalid
+
+if TYPE_CHECKING:
+    from gateway.ingress.http2 import Http2
+    from gateway.worker import DataPlane
+
+log = logging.getLogger(__name__)
+
+BODY_BYTES_PER_SECOND = 16 * 1024
+REPLY_HEAD = hpack.encode([(b":status", b"200"), (b"content-type", b"application/grpc")])
+OK_TRAILERS = hpack.encode([(b"grpc-status", b"0")])
+
+
+class Session(Protocol):
+    """A streaming method at work; `gateway.ingress.grpc_stream` and `gateway.ingress.watch` have them."""
+
+    def message_received(self, message: Buffer) -> None:
+        """The client sent a message."""
+        ...
+
+    def half_closed(self) -> None:
+        """The client will send no more."""
+        ...
+
+    def client_writable(self) -> None:
+        """The client reads again."""
+        ...
+
+    def client_gone(self) -> None:
+        """The client gave up; nothing can be sent any more."""
+        ...
+
+
+class GrpcStream:
+    """One gRPC call of a client."""
+
+    __slots__ = ("_connection", "_head", "_held", "_message", "_reader", "_session", "_size", "_stream", "_task", "ended",
+                 "expires", "listener")  # fmt: skip
+
+    def __init__(self, connection: Http2, stream: Stream) -> None:
+        self._connection = connection
+        self._stream = stream
+        self._head: Head | None = None
+        self._reader: MessageReader | None = None
+        self._message: Buffer | None = None
+        self._session: Session | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._size = 0
+        self._held = 0
+        self.ended = False
+        self.listener = listener = connection.listener
+        self.expires = listener.loop.time() + listener.deadlines.body
+
+    # from the client --------------------------------------------------------------------------------------------------
+
+    def headers_received(self, block: HeaderBlock, end_stream: bool) -> None:
+        """The head of the call; a later one is trailers, which only end it."""
+        if self._head is None:
+            head = self._head = head_of(block)
+            if head.error is not None:
+                self.fail(head.error)
+                return
+            method = head.method
+            if method is None or (method.service.startswith("inference") and method.api not in self.listener.apis):
+                self.fail(GatewayError(Code.UNIMPLEMENTED, ""))
+                return
+            if method.kind in ("stream", "reflection") or method.name == "Watch":
+                self.expires = NEVER
+                self._connection.unfinished.pop(self._stream.id, None)
+                self._session = self.listener.grpc.open_session(method, head, self)
+        if end_stream and not self.ended:
+            self._end_of_request()
+
+    def data_received(self, data: Buffer, end_stream: bool) -> None:
+        """Bytes of messages. A whole unary message in one frame is taken as it is."""
+        if self.ended:
+            self._stream.consumed(len(data))
+            return
+        try:
+            if self._session is not None:
+                self._feed_session(self._session, data)
+            else:
+                self._feed_unary(data, end_stream)
+        except GatewayError as error:
+            self.fail(error)
+            return
+        if end_stream and not self.ended:
+            self._end_of_request()
+
+    def _feed_unary(self, data: Buffer, end_stream: bool) -> None:
+        size = len(data)
+        self._stream.consumed(size)
+        if end_stream and self._reader is None and size >= 5 and not data[0]:
+            if int.from_bytes(data[1:5], "big") == size - 5:
+                if size - 5 > self.listener.limits.body_bytes:
+                    raise too_large(self.listener.limits.body_bytes)
+                self._message = data
+                return
+        if self._reader is None:
+            self._reader = MessageReader(self.listener.limits.body_bytes)
+        self._count(size)
+        for flags, message in self._reader.feed(data):
+            if self._message is not None:
+                raise GatewayError(Code.UNIMPLEMENTED, "expected one message, got several")
+            self._message = self._plain(flags, message)
+
+    def _count(self, size: int) -> None:
+        listener = self.listener
+        self._size += size
+        listener.buffered += size
+        self.expires += size / BODY_BYTES_PER_SECOND
+        if listener.buffered > listener.limits.buffered_bytes:
+            raise GatewayError(
+                Code.RESOURCE_EXHAUSTED, "too many request bytes are waiting in this worker", http_status=503, fault=Fault.BUSY
+            )
+
+    def _plain(self, flags: int, message: Buffer) -> Buffer:
+        """The message with its prefix, inflated when it is compressed."""
+        if flags:
+            assert self._head is not None
+            message = inflate(message, self._head.encoding, self.listener.limits.inflated_bytes)
+        return frame(len(message)) + message  # type: ignore[operator]  # bytes + Buffer is bytes
+
+    def _feed_session(self, session: Session, data: Buffer) -> None:
+        if self._reader is None:
+            self._reader = MessageReader(self.listener.limits.body_bytes)
+        self._held += len(data)
+        for flags, message in self._reader.feed(data):
+            if flags:
+                assert self._head is not None
+                message = inflate(message, self._head.encoding, self.listener.limits.inflated_bytes)
+            session.message_received(message)
+            if self.ended:
+                break
+        if not session_full(session):
+            self.credit()
+
+    def credit(self) -> None:
+        """The session took what it was given: let the client send more."""
+        if self._held and not self.ended:
+            held, self._held = self._held, 0
+            self._stream.consumed(held)
+            self._connection.schedule_flush()
+
+    def _end_of_request(self) -> None:
+        self.expires = NEVER
+        self._connection.unfinished.pop(self._stream.id, None)
+        try:
+            if self._reader is not None:
+                self._reader.finish()
+        except GatewayError as error:
+            self.fail(error)
+            return
+        if self._session is not None:
+            self._session.half_closed()
+        elif self._message is None:
+            self.fail(invalid("expected a message, got none"))
+        else:
+            assert self._head is not None
+            self._task = self.listener.loop.create_task(self._unary(self._head, self._message))
+
+    # unary ------------------------------------------------------------------------------------------------------------
+
+    async def _unary(self, head: Head, message: Buffer) -> None:
+        listener = self.listener
+        listener.requests_in_flight += 1
+        try:
+            framed = await listener.grpc.unary(head, message, listener)
+            self._stream.send_all(REPLY_HEAD, framed, OK_TRAILERS)
+            self._connection.schedule_flush()
+            self._done()
+        except GatewayError as error:
+            self.fail(error)
+        except asyncio.CancelledError:
+            self._done()
+        except Exception:
+            log.exception("answering a gRPC call failed")
+            self.fail(GatewayError(Code.INTERNAL, "internal error", fault=Fault.GATEWAY))
+        finally:
+            listener.requests_in_flight -= 1
+
+    # to the client ----------------------------------------------------------------------------------------------------
+
+    def send_head(self) -> None:
+        """Start a streaming answer."""
+        if not self.ended:
+            self._stream.send_headers(REPLY_HEAD)
+
+    def send(self, message: Buffer) -> None:
+        """One message of a streaming answer."""
+        if not self.ended:
+            self._stream.send_data(frame(len(message)) + message)  # type: ignore[operator]
+            self._connection.schedule_flush()
+
+    @property
+    def congested(self) -> bool:
+        """The client does not take what it is sent."""
+        return self._stream.queued > 0 or self._connection.congested
+
+    def finish(self) -> None:
+        """End a streaming answer with success."""
+        if not self.ended:
+            self._stream.send_headers(OK_TRAILERS, True)
+            self._done()
+
+    def fail(self, error: GatewayError) -> None:
+        """End the call with an error; what the client still sends is not wanted."""
+        if self.ended:
+            return
+        self._stream.send_headers(trailers_block(error.code, error.message, head=not self._stream.headers_sent), True)
+        if not self._stream.remote_ended:
+            self._stream.reset(ErrorCode.NO_ERROR)
+        self._done()
+
+    def _done(self) -> None:
+        if not self.ended:
+            self.ended = True
+            self.expires = NEVER
+            self.listener.buffered -= self._size
+            self._connection.stream_done(self._stream.id)
+            self._connection.schedule_flush()
+
+    def too_slow(self) -> None:
+        """The request did not arrive in time."""
+        self.fail(GatewayError(Code.DEADLINE_EXCEEDED, "the request did not arrive in time", http_status=408))
+
+    def writable(self) -> None:
+        """There is room to send again."""
+        if self._session is not None and not self.congested:
+            self._session.client_writable()
+
+    def stream_reset(self, code: int, remote: bool) -> None:
+        """The client cancelled, or its connection is gone: so is the work at the worker."""
+        if self._task is not None:
+            self._task.cancel()
+        self._done()
+        if self._session is not None:
+            self._session.client_gone()
+
+
+def session_full(session: Session) -> bool:
+    """Does the session ask to hold the client back?"""
+    return getattr(session, "full", False)
+
+
+def too_large(limit: int) -> GatewayError:
+    """A message over the cap."""
+    return GatewayError(Code.RESOURCE_EXHAUSTED, f"message larger than {limit} bytes", http_status=413)
+
+
+class GrpcService:
+    """Answers the unary methods, and opens sessions for the streaming ones."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+        self._loop = plane.loop
+
+    async def unary(self, head: Head, framed: Buffer, listener: Listener) -> Buffer:
+        """The framed answer to one framed message. Raises `GatewayError`."""
+        method = head.method
+        assert method is not None
+        payload = framed[5:] if len(framed) < 4096 else memoryview(framed)[5:]
+        if method.kind == "infer":
+            return await self._infer(method, head, framed, payload, listener)
+        answer = await self._plane.management.answer(method, bytes(payload))
+        return frame(len(answer)) + answer
+
+    async def _infer(self, method: Method, head: Head, framed: Buffer, payload: Buffer, listener: Listener) -> Buffer:
+        envelope = oip_grpc.scan_request(payload)
+        route = self._plane.snapshot.dispatch(envelope.model)
+        started = self._loop.time()
+        code = 0
+        try:
+            if envelope.classification:
+                await self._plane.guard.check_message(route, envelope, payload)
+            message: tuple[Buffer, ...] = (framed,)
+            version = envelope.version
+            if not version and route.version:
+                version = route.version
+                parts = oip_grpc.set_version(payload, version)
+                message = (frame(sum(map(len, parts))), *parts)
+            call = Call(
+                method,
+                envelope.model,
+                version,
+                message,
+                metadata=self._plane.forwarding.of_head(head, listener.config.forward_headers),
+                deadline=route.deadline(started, listener.deadlines.request, head.timeout),
+                sequence="" if envelope.sequence_id is None else str(envelope.sequence_id),
+            )
+            return (await route.handler(call)).framed
+        except GatewayError as error:
+            code = error.code
+            raise
+        finally:
+            route.finish("inference", code, self._loop.time() - started)
+
+    def open_session(self, method: Method, head: Head, stream: GrpcStream) -> Session:
+        """The session of a streaming method."""
+        from gateway.ingress.grpc_stream import InferSession
+        from gateway.ingress.watch import ReflectionSession, WatchSession
+
+        if method.kind == "stream":
+            return InferSession(self._plane, head, stream)
+        if method.kind == "reflection":
+            return ReflectionSession(method, stream)
+        return WatchSession(self._plane, stream)

@@ -1,0 +1,52 @@
+"""What the head of a gRPC call says. Kept with its header block: a client that repeats a block pays for it once."""
+
+from __future__ import annotations
+
+from transcoding.grpc_framing import parse_timeout
+from transcoding.http2.hpack import HeaderBlock
+from transcoding.methods import METHODS, Method
+from transcoding.status import Code, GatewayError
+
+ENCODINGS = frozenset({"identity", "gzip", "deflate"})
+
+
+class Head:
+    """Method, timeout in seconds, message encoding and fields of a call; `error` is what is wrong with it."""
+
+    __slots__ = ("encoding", "error", "fields", "forwarded", "method", "timeout")
+
+    def __init__(self, block: HeaderBlock) -> None:
+        self.method: Method | None = None
+        self.timeout: float | None = None
+        self.encoding = "identity"
+        self.error: GatewayError | None = None
+        self.fields = block.fields
+        self.forwarded: dict[tuple[str, ...], bytes] = {}
+        if block.too_large:
+            self.error = GatewayError(Code.RESOURCE_EXHAUSTED, "metadata too large", http_status=431)
+            return
+        try:
+            for name, value in block.fields:
+                self._take(name, value)
+        except GatewayError as error:
+            self.error = error
+
+    def _take(self, name: bytes, value: bytes) -> None:
+        if name == b":path":
+            self.method = METHODS.get(value)
+        elif name == b":method" and value != b"POST":
+            raise GatewayError(Code.UNIMPLEMENTED, "gRPC calls are POST requests", http_status=405)
+        elif name == b"grpc-timeout":
+            self.timeout = parse_timeout(value)
+        elif name == b"grpc-encoding":
+            self.encoding = value.decode("latin-1")
+            if self.encoding not in ENCODINGS:
+                raise GatewayError(Code.UNIMPLEMENTED, f"message encoding '{self.encoding}' is not supported")
+
+
+def head_of(block: HeaderBlock) -> Head:
+    """The head of a call, from memory where the block repeats."""
+    memo = block.memo
+    if type(memo) is not Head:
+        memo = block.memo = Head(block)
+    return memo

@@ -1,0 +1,181 @@
+"""Triton's REST API: from a whole HTTP request to a response.
+
+Inference goes JSON → hub → protobuf bytes → route → protobuf bytes → hub → JSON, with binary tensors as views. Everything else
+becomes the gRPC method that does it and is answered by `gateway.management`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from gateway.ingress.exchange import EVENTS, JSON, OCTETS, Field, Request, Response
+from gateway.ingress.generate import Generation
+from gateway.ingress.listener import Listener
+from routing.call import Call
+from transcoding.compression import choose_encoding, deflate, inflate
+from transcoding.dialects import oip_grpc, oip_json
+from transcoding.dialects.oip_management import OPERATIONS
+from transcoding.dialects.oip_paths import Match, MethodNotAllowed, route
+from transcoding.grpc_framing import frame
+from transcoding.message import Buffer, InferRequest
+from transcoding.methods import BY_NAME
+from transcoding.status import Code, Fault, GatewayError, invalid
+
+if TYPE_CHECKING:
+    from gateway.worker import DataPlane
+
+log = logging.getLogger(__name__)
+
+MODEL_INFER = BY_NAME["ModelInfer"]
+NOT_SERVED = GatewayError(Code.NOT_FOUND, "Not Found")
+
+
+class RestService:
+    """Serves REST requests of all listeners of a worker."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+        self._loop = plane.loop
+
+    async def serve(self, request: Request, listener: Listener) -> Response:
+        """The response to a request; never raises but on cancellation."""
+        match = route(request.method, request.target)
+        try:
+            if type(match) is not Match:
+                raise match  # type: ignore[misc]  # a NamedTuple or an error
+            if match.api not in listener.apis:
+                raise NOT_SERVED
+            if match.operation == "infer":
+                return await self._infer(match, request, listener)
+            return await self._other(match, request, listener)
+        except GatewayError as error:
+            return error_response(error)
+        except Exception:
+            log.exception("request failed: %s", type(match).__name__)
+            return error_response(GatewayError(Code.INTERNAL, "internal error", fault=Fault.GATEWAY))
+
+    async def _other(self, match: Match, request: Request, listener: Listener) -> Response:
+        if match.operation in ("generate", "generate_stream"):
+            return await self._generate(match, request, listener)
+        operation = OPERATIONS[match.operation]
+        message = operation.encode(match, self._body(request, listener))
+        reply = await self._plane.management.answer(operation.method, message)
+        body = operation.render(reply)
+        return Response(200, (body,), JSON if body else b"")
+
+    # inference --------------------------------------------------------------------------------------------------------
+
+    async def _infer(self, match: Match, request: Request, listener: Listener) -> Response:
+        headers = request.headers
+        plane = self._plane
+        observed = plane.snapshot.dispatch(match.model)
+        started = self._loop.time()
+        code = 0
+        try:
+            body = self._body(request, listener) if b"content-encoding" in headers else request.body
+            length = headers.get(b"inference-header-content-length")
+            if length is None and body:
+                infer = oip_json.decode_request(body, None, match.model, match.version)
+            else:
+                infer = await self._decode_binary(match, body, length)
+            if infer.outputs:
+                await plane.guard.check_outputs(observed, infer)
+            call = Call(
+                MODEL_INFER,
+                match.model,
+                match.version or observed.version,
+                framed(oip_grpc.encode_request(infer)),
+                metadata=plane.forwarding.fragment(headers, listener.config.forward_headers),
+                deadline=observed.deadline(started, listener.deadlines.request),
+                sequence=sequence_of(infer),
+            )
+            reply = oip_grpc.decode_reply((await observed.handler(call)).payload)
+            text, tail = oip_json.encode_reply(reply, infer)
+            if b"accept-encoding" not in headers:
+                return Response(200, (text, *tail), OCTETS, (ihcl(text),)) if tail else Response(200, (text,))
+            return compressed(text, tail, headers[b"accept-encoding"])
+        except GatewayError as error:
+            code = error.code
+            raise
+        finally:
+            observed.finish("inference", code, self._loop.time() - started)
+
+    async def _decode_binary(self, match: Match, body: bytes, length: bytes | None) -> InferRequest:
+        if length is None:
+            raise invalid("request body: expected a JSON object, got an empty body")
+        if not length.isdigit() or len(length) > 18:
+            raise invalid(f"inference-header-content-length: expected a number, got '{length[:32].decode('latin-1')}'")
+        size = int(length)
+        if size > len(body):
+            raise invalid(f"inference header size should be in range (0, {len(body)}), got: {size}")
+        if size:
+            return oip_json.decode_request(body, size, match.model, match.version)
+        observed = self._plane.snapshot.dispatch(match.model)
+        version = match.version or observed.version
+        signature = await self._plane.signatures.get(observed.pool, match.model, version)
+        return oip_json.decode_raw(body, match.model, match.version, signature)
+
+    def _body(self, request: Request, listener: Listener) -> bytes:
+        encoding = request.headers.get(b"content-encoding")
+        if encoding is None or encoding == b"identity":
+            return request.body
+        if encoding not in (b"gzip", b"deflate"):
+            raise GatewayError(Code.UNIMPLEMENTED, "Unsupported compression type", http_status=415)
+        return inflate(request.body, encoding.decode(), listener.limits.inflated_bytes)
+
+    # generate ---------------------------------------------------------------------------------------------------------
+
+    async def _generate(self, match: Match, request: Request, listener: Listener) -> Response:
+        if request.headers.get(b"content-encoding", b"identity") != b"identity":
+            raise invalid("Unsupported content-encoding, only 'identity' is supported.")
+        generation = Generation(self._plane, match, request.body)
+        generation.metadata = self._plane.forwarding.fragment(request.headers, listener.config.forward_headers)
+        await generation.start(listener.deadlines.request)
+        if match.operation == "generate":
+            return Response(200, (await generation.single(),))
+        return Response(200, content_type=EVENTS, stream=await generation.events())
+
+
+def framed(parts: list[Buffer]) -> tuple[Buffer, ...]:
+    """A gRPC message: the prefix and the parts, joined when there is only one small part."""
+    if len(parts) == 1:
+        part = parts[0]
+        return (frame(len(part)) + part,)  # type: ignore[operator]  # a single part is always bytes
+    return (frame(sum(map(len, parts))), *parts)
+
+
+def sequence_of(infer: InferRequest) -> str:
+    """The id of the sequence that a request belongs to, "" for none."""
+    parameters = infer.parameters
+    if not parameters:
+        return ""
+    sequence = parameters.get("sequence_id")
+    return str(sequence) if sequence else ""
+
+
+def ihcl(text: bytes) -> Field:
+    """The header that says where binary tensors begin."""
+    return (b"Inference-Header-Content-Length", b"%d" % len(text))
+
+
+def compressed(text: bytes, tail: list[Buffer], accept: bytes) -> Response:
+    """The response in the coding that the client prefers. The length of the JSON part is that before compression."""
+    encoding = choose_encoding(accept)
+    extra: tuple[Field, ...] = (ihcl(text),) if tail else ()
+    kind = OCTETS if tail else JSON
+    if encoding is None:
+        return Response(200, (text, *tail), kind, extra)
+    return Response(200, (deflate([text, *tail], encoding),), kind, (*extra, (b"Content-Encoding", encoding.encode())))
+
+
+def error_response(error: GatewayError) -> Response:
+    """An error as Triton's clients read it."""
+    extra: list[Field] = []
+    if error.retry_after is not None:
+        extra.append((b"Retry-After", b"%d" % max(1, round(error.retry_after))))
+    if isinstance(error, MethodNotAllowed):
+        extra.append((b"Allow", error.allow))
+    elif error.http_status == 415:
+        extra.append((b"Accept-Encoding", b"gzip, deflate"))
+    return Response(error.http_status, (oip_json.encode_error(error.message),), JSON, extra)

@@ -1,0 +1,71 @@
+"""What models take and give: metadata and configuration of a model, asked once and kept until the inventory changes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from tritonclient.grpc import service_pb2
+
+from routing.call import Call
+from routing.pool import Pool
+from routing.tasks import spawn
+from transcoding.grpc_framing import frame
+from transcoding.message import ModelSignature
+from transcoding.methods import BY_NAME
+
+REMEMBERED = 1024
+METADATA, CONFIG = BY_NAME["ModelMetadata"], BY_NAME["ModelConfig"]
+
+Key = tuple[str, str, str]
+
+
+@dataclass(slots=True)
+class _Entry:
+    generation: int
+    task: asyncio.Task[ModelSignature]
+
+
+class Signatures:
+    """Signatures by pool, model and version; concurrent questions for one are asked once."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Key, _Entry] = {}
+
+    async def get(self, pool: Pool, model: str, version: str) -> ModelSignature:
+        """The signature. Raises `GatewayError` as an inference on that model would."""
+        key = (pool.name, model, version)
+        entry = self._entries.get(key)
+        if entry is None or entry.generation != pool.generation or _failed(entry.task):
+            if len(self._entries) >= REMEMBERED:
+                self._entries.clear()
+            task = spawn(ask(pool, model, version), f"signature of {model}", log_errors=False)
+            entry = self._entries[key] = _Entry(pool.generation, task)
+        return await asyncio.shield(entry.task)
+
+    def forget(self) -> None:
+        """A model was loaded or unloaded."""
+        self._entries.clear()
+
+
+def _failed(task: asyncio.Task[ModelSignature]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+async def ask(pool: Pool, model: str, version: str) -> ModelSignature:
+    """Ask an endpoint of the pool for metadata and configuration."""
+    question = service_pb2.ModelMetadataRequest(name=model, version=version).SerializeToString()
+    message = (frame(len(question)) + question,)
+    metadata_reply, config_reply = await asyncio.gather(
+        pool.forward(Call(METADATA, model, version, message)), pool.forward(Call(CONFIG, model, version, message))
+    )
+    metadata = service_pb2.ModelMetadataResponse.FromString(bytes(metadata_reply.payload))
+    config = service_pb2.ModelConfigResponse.FromString(bytes(config_reply.payload)).config
+    return ModelSignature(
+        name=model,
+        version=version,
+        max_batch_size=config.max_batch_size,
+        decoupled=config.model_transaction_policy.decoupled,
+        inputs={tensor.name: (tensor.datatype, tuple(tensor.shape)) for tensor in metadata.inputs},
+        outputs={tensor.name: (tensor.datatype, tuple(tensor.shape)) for tensor in metadata.outputs},
+    )

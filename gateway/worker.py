@@ -1,0 +1,112 @@
+"""The data plane of one worker: listeners, the current snapshot, and the services that answer with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from gateway.build import Builder
+from gateway.forwarding import HeaderForwarding
+from gateway.guard import Guard
+from gateway.ingress.grpc import GrpcService
+from gateway.ingress.listener import Listener
+from gateway.ingress.rest import RestService
+from gateway.management import Management
+from gateway.signatures import Signatures
+from gateway.snapshot import Snapshot
+from gateway.telemetry.metrics import Metrics
+from gateway.world import World
+from transcoding.health import SERVICES, Serving
+
+if TYPE_CHECKING:
+    from gateway.ingress.watch import WatchSession
+
+log = logging.getLogger(__name__)
+
+DRAIN_POLL = 0.02
+
+
+class DataPlane:
+    """What one worker does for clients. `refresh` asks control to read a pool's inventory again."""
+
+    def __init__(self, worker: int, metrics: Metrics, refresh: Callable[[str], Awaitable[None]]) -> None:
+        self.worker = worker
+        self.loop = asyncio.get_running_loop()
+        self.refresh = refresh
+        self.ready = False
+        self.draining = False
+        self.snapshot = Snapshot((), {})
+        self.signatures = Signatures()
+        self.guard = Guard(self.signatures)
+        self.forwarding = HeaderForwarding()
+        self.management = Management(self)
+        self.watchers: set[WatchSession] = set()
+        self._metrics = metrics
+        self._builder = Builder(metrics)
+        self._rest = RestService(self)
+        self._grpc = GrpcService(self)
+        self._listeners: list[Listener] = []
+
+    async def apply(self, world: World) -> None:
+        """Serve this world from now on. The first one opens the listeners; raises OSError when that fails."""
+        self.snapshot = self._builder.build(world)
+        if not self.ready:
+            for config in world.config.listen:
+                listener = Listener(config, self._rest, self._grpc, self._metrics)
+                self._listeners.append(listener)
+                await listener.open()
+            self.ready = True
+        for watcher in list(self.watchers):
+            watcher.tell()
+
+    @property
+    def serving(self) -> bool:
+        """Each route has somewhere to go, and nothing is ending."""
+        return not self.draining and all(route.pool.live for route in self.snapshot.routes)
+
+    def health(self, service: str, watch: bool = False) -> Serving:
+        """The state of a gRPC service. Raises `GatewayError` NOT_FOUND for an unknown one, unless it is watched."""
+        return SERVICES.state(service, self.serving, watch)
+
+    def report(self) -> None:
+        """Set the gauges of a report."""
+        gauge = self._metrics.gauge
+        for listener in self._listeners:
+            name = listener.config.name
+            kinds = [type(connection).__name__.lower() for connection in listener.connections]
+            for kind in ("edge", "http1", "http2"):
+                gauge("penstock_connections", (name, kind)).value = kinds.count(kind)
+            gauge("penstock_streams", (name,)).value = listener.requests_in_flight
+            gauge("penstock_buffered_bytes", (name,)).value = listener.buffered
+        for pool, endpoint, channel in self._builder.endpoints():
+            labels = (pool, endpoint.address)
+            gauge("penstock_endpoint_inflight", labels).value = endpoint.in_flight
+            gauge("penstock_endpoint_ready", labels).value = int(endpoint.live and channel.connected)
+            gauge("penstock_upstream_connections", labels).value = channel.connections
+
+    async def drain(self, delay: float, timeout: float) -> None:
+        """Fail health, go on for `delay` seconds, then let what is in flight finish for at most `timeout` seconds.
+
+        New connections are accepted to the end, for one request each: closing the port earlier would reset those that the
+        kernel has accepted already.
+        """
+        self.draining = True
+        for watcher in list(self.watchers):
+            watcher.tell()
+        await asyncio.sleep(delay)
+        for listener in self._listeners:
+            listener.start_draining()
+        limit = self.loop.time() + timeout
+        while self.loop.time() < limit and any(each.requests_in_flight or each.connections for each in self._listeners):
+            await asyncio.sleep(DRAIN_POLL)
+        left = sum(each.requests_in_flight for each in self._listeners)
+        if left:
+            log.warning("drain timed out with %d requests in flight", left)
+
+    async def close(self) -> None:
+        """Close listeners, connections and channels."""
+        for listener in self._listeners:
+            await listener.close()
+        await self._builder.aclose()

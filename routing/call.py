@@ -1,0 +1,92 @@
+"""The vocabulary of the request path: a `Call` goes through a chain of policies to a handler, a `Reply` comes back.
+
+A `Handler` is `async (Call) -> Reply`; a `Policy` is a function around one, `async (Call, next) -> Reply`. Chains are
+linked once, when a snapshot is built, never per request. Whatever ends a call (reply, error, cancellation, lost client),
+`Call.finish` runs once and gives back everything the call holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Protocol
+
+from routing.endpoint import Endpoint
+from transcoding.message import Buffer
+from transcoding.methods import Method
+
+
+class Call:
+    """One unary request in flight.
+
+    `message` is a whole gRPC message with its 5-byte prefix, as one buffer or several to be written in order.
+    `metadata` is an encoded HPACK fragment that travels upstream. `deadline` is in the event loop's time, None for
+    none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint.
+    """
+
+    __slots__ = ("deadline", "endpoint", "message", "metadata", "method", "model", "sequence", "tried", "version")
+
+    def __init__(
+        self,
+        method: Method,
+        model: str,
+        version: str,
+        message: Sequence[Buffer],
+        *,
+        metadata: bytes = b"",
+        deadline: float | None = None,
+        sequence: str = "",
+    ) -> None:
+        self.method = method
+        self.model = model
+        self.version = version
+        self.message = message
+        self.metadata = metadata
+        self.deadline = deadline
+        self.sequence = sequence
+        self.endpoint: Endpoint | None = None
+        self.tried: tuple[Endpoint, ...] = ()
+
+    def __repr__(self) -> str:
+        version = f" version {self.version}" if self.version else ""
+        return f"<Call {self.method.name} {self.model!r}{version}>"
+
+
+class Reply:
+    """A unary answer: one gRPC message with its 5-byte prefix."""
+
+    __slots__ = ("endpoint", "framed")
+
+    def __init__(self, framed: Buffer, endpoint: Endpoint | None = None) -> None:
+        self.framed = framed
+        self.endpoint = endpoint
+
+    @property
+    def payload(self) -> Buffer:
+        """The message without its prefix; a view when it is large."""
+        framed = self.framed
+        return framed[5:] if len(framed) < 4096 else memoryview(framed)[5:]
+
+
+Handler = Callable[[Call], Awaitable[Reply]]
+
+
+class Policy(Protocol):
+    """Something that happens around a call."""
+
+    async def __call__(self, call: Call, next: Handler, /) -> Reply:
+        """Answer the call, usually by awaiting `next`."""
+        ...
+
+
+def link(policies: Sequence[Policy], handler: Handler) -> Handler:
+    """The chain `policies[0] → policies[1] → … → handler`, linked once."""
+    for policy in reversed(policies):
+        handler = _around(policy, handler)
+    return handler
+
+
+def _around(policy: Policy, inner: Handler) -> Handler:
+    return lambda call: policy(call, inner)
+
+
+Chunks = AsyncIterator[Buffer]

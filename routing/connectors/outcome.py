@@ -1,0 +1,58 @@
+"""What an endpoint's answer means: whose fault it is, and whether the model may have run.
+
+Only what provably never ran may be sent elsewhere. The texts are Triton's own (core `infer_request.cc`,
+`dynamic_batch_scheduler.cc`, `model_repository_manager.cc`); gRPC has one UNAVAILABLE for all of them.
+"""
+
+from __future__ import annotations
+
+from transcoding.grpc_framing import parse_status
+from transcoding.http2.errors import ErrorCode
+from transcoding.http2.hpack import HeaderBlock
+from transcoding.status import Code, Fault, GatewayError
+
+QUEUE_REFUSALS = ("Exceeds maximum queue size", "Request timeout expired")
+STALE_INVENTORY = ("is not at ready state", "has no available versions")
+CLIENT_CODES = frozenset(
+    {Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.ALREADY_EXISTS, Code.OUT_OF_RANGE, Code.FAILED_PRECONDITION}
+)
+
+
+def status_of(block: HeaderBlock) -> tuple[int, str] | None:
+    """(grpc-status, grpc-message) of a trailer block, None when it has none. Kept with the block, which repeats."""
+    memo = block.memo
+    if memo is None:
+        memo = block.memo = (parse_status(block.fields),)
+    assert isinstance(memo, tuple)
+    status: tuple[int, str] | None = memo[0]
+    return status
+
+
+def from_status(code: int, message: str) -> GatewayError:
+    """The error that an endpoint answered with."""
+    try:
+        known = Code(code)
+    except ValueError:
+        return GatewayError(Code.UNKNOWN, f"worker answered with unknown code {code}: {message}", fault=Fault.WORKER)
+    if message.endswith(QUEUE_REFUSALS):
+        return GatewayError(known, message, fault=Fault.BUSY, executed=False, retry_after=1.0)
+    if message.endswith(STALE_INVENTORY):
+        return GatewayError(known, message, fault=Fault.WORKER, executed=False)
+    if known is Code.UNAVAILABLE:
+        return GatewayError(known, message, fault=Fault.MODEL, executed=True)
+    fault = Fault.CLIENT if known in CLIENT_CODES else Fault.MODEL
+    return GatewayError(known, message, fault=fault, executed=True)
+
+
+def broken(address: str, code: int, *, executed: bool) -> GatewayError:
+    """The endpoint, or the way to it, broke before it answered."""
+    reason = ErrorCode(code).name if code in ErrorCode.__members__.values() else f"code {code}"
+    text = f"endpoint {address} broke off before it answered ({reason})"
+    return GatewayError(Code.UNAVAILABLE, text, http_status=502, fault=Fault.WORKER, executed=executed)
+
+
+def not_grpc(address: str, block: HeaderBlock) -> GatewayError:
+    """The peer answers, but not with gRPC."""
+    status = next((value for name, value in block.fields if name == b":status"), b"?").decode("latin-1")
+    text = f"endpoint {address} answered HTTP {status} without a gRPC status: is it a gRPC port?"
+    return GatewayError(Code.UNAVAILABLE, text, http_status=502, fault=Fault.WORKER, executed=True)
