@@ -36,6 +36,7 @@ class Limits(Node):
     headers: int = 128
     body_bytes: int = 64 * MIB
     inflated_bytes: int = 64 * MIB
+    buffered_bytes: int = 1024 * MIB
     connections: int = 20_000
     connections_per_address: int | None = None
     streams: int = 128

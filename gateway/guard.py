@@ -5,16 +5,15 @@ Triton 2.51 dies of `classification` on an output of type BYTES. The type is loo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from transcoding.dialects import oip_grpc
-from transcoding.message import Buffer, InferRequest
+from transcoding.message import InferRequest
 from transcoding.status import invalid
 
 if TYPE_CHECKING:
     from gateway.signatures import Signatures
     from gateway.snapshot import Route
-    from transcoding.dialects.oip_grpc import Envelope
 
 CLASSIFICATION = "classification"
 
@@ -29,13 +28,10 @@ class Guard:
         """Refuse classification of BYTES. Raises `GatewayError` INVALID_ARGUMENT."""
         names = [output.name for output in infer.outputs if output.parameters and CLASSIFICATION in output.parameters]
         if names:
-            await self._check(route, infer.model, infer.version, names)
+            await self.check_classified(route, infer.model, infer.version, names)
 
-    async def check_message(self, route: Route, envelope: Envelope, message: Buffer) -> None:
-        """The same for a gRPC message whose outputs mention classification."""
-        await self.check_outputs(route, oip_grpc.decode_request(message))
-
-    async def _check(self, route: Route, model: str, version: str, names: list[str]) -> None:
+    async def check_classified(self, route: Route, model: str, version: str, names: Iterable[str]) -> None:
+        """The same for the outputs of these names, of which classification is asked."""
         signature = await self._signatures.get(route.pool, model, version or route.version)
         for name in names:
             datatype, _ = signature.outputs.get(name, ("", ()))

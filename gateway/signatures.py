@@ -39,7 +39,7 @@ class Signatures:
         if entry is None or entry.generation != pool.generation or _failed(entry.task):
             if len(self._entries) >= REMEMBERED:
                 self._entries.clear()
-            task = spawn(ask(pool, model, version), f"signature of {model}", log_errors=False)
+            task = spawn(ask(pool, model, version), f"signature of {model}")
             entry = self._entries[key] = _Entry(pool.generation, task)
         return await asyncio.shield(entry.task)
 

@@ -151,7 +151,9 @@ class Generation:
             raise in_band(envelope.error_message)
         if envelope.final and envelope.empty:
             return None
-        return generate.encode_reply(oip_grpc.decode_reply(oip_grpc.inner_reply(message)))
+        reply = oip_grpc.decode_stream_reply(message)[1]
+        assert reply is not None
+        return generate.encode_reply(reply)
 
     async def single(self) -> bytes:
         """The one response of `generate`. Raises `GatewayError` when there is none, or more than one."""

@@ -230,8 +230,8 @@ class GrpcStream:
         """End the call with an error; what the client still sends is not wanted."""
         if self.ended:
             return
-        self._stream.send_headers(trailers_block(error.code, error.message, head=not self._stream.headers_sent), True)
-        if not self._stream.remote_ended:
+        self._stream.send_headers(trailers_block(error.code, error.message, head=not self._stream.responded), True)
+        if self._stream.remote_open:
             self._stream.reset(ErrorCode.NO_ERROR)
         self._done()
 
@@ -294,8 +294,8 @@ class GrpcService:
         started = self._loop.time()
         code = 0
         try:
-            if envelope.classification:
-                await self._plane.guard.check_message(route, envelope, payload)
+            if envelope.classified:
+                await self._plane.guard.check_classified(route, envelope.model, envelope.version, envelope.classified)
             message: tuple[Buffer, ...] = (framed,)
             version = envelope.version
             if not version and route.version:

@@ -136,8 +136,8 @@ class InferSession:
     async def _forward(self, message: Buffer) -> None:
         envelope = oip_grpc.scan_request(message)
         route = self._route = self._plane.snapshot.dispatch(envelope.model)
-        if envelope.classification:
-            await self._plane.guard.check_message(route, envelope, message)
+        if envelope.classified:
+            await self._plane.guard.check_classified(route, envelope.model, envelope.version, envelope.classified)
         version = envelope.version or route.version
         parts: list[Buffer] = [message]
         if version != envelope.version:
@@ -196,7 +196,7 @@ class InferSession:
     def response(self, upstream: Upstream, message: Buffer) -> None:
         """One response: pass it on, count it off when it is the last of its request."""
         envelope = oip_grpc.scan_stream_reply(message)
-        if envelope.final or (envelope.error_message and not envelope.has_reply):
+        if envelope.final or (envelope.error_message and not envelope.model):
             upstream.release(1)
         if envelope.final and envelope.empty and not envelope.error_message:
             if envelope.id not in self._wants_final:

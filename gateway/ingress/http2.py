@@ -33,6 +33,7 @@ class Http2(asyncio.Protocol):
         self.h2 = ServerConnection(
             Http2Limits(max_streams=limits.streams, header_list_bytes=limits.header_bytes, headers=limits.headers),
             self._accept,
+            listener.loop.time,
         )
         self.unfinished: dict[int, GrpcStream | RestStream] = {}
         self._transport: asyncio.Transport | None = transport

@@ -33,7 +33,7 @@ class Connection(asyncio.Protocol):
     """One TCP connection and its HTTP/2 state."""
 
     def __init__(self, owner: Channel) -> None:
-        self.h2 = ClientConnection(UPSTREAM_LIMITS)
+        self.h2 = ClientConnection(UPSTREAM_LIMITS, owner.loop.time)
         self.h2.on_available = owner.connection_available
         self.flushed_id = 0
         self.last_id = 0
@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
     @property
     def open(self) -> bool:
         """Connected and not going away, though perhaps at the peer's stream limit."""
-        return self._transport is not None and not self.h2.closed and not self.h2.going_away
+        return self._transport is not None and not self.h2.closed and not self.h2.goaway_received
 
     def schedule_flush(self) -> None:
         """Write at the end of this loop turn, together with what others add until then."""
@@ -253,12 +253,12 @@ class Channel:
         connection = self._usable() or await self._wait_usable(deadline)
         attempt = UnaryAttempt(connection, self._message_bytes, self.address)
         stream = attempt.stream = connection.h2.open(attempt)
-        connection.last_id = stream.id
         message = call.message
         if len(message) == 1:
             stream.send_all(self._head(call.method.path, call.metadata, deadline), message[0], None)
         else:
             send_parts(attempt, self._head(call.method.path, call.metadata, deadline), message)
+        connection.last_id = stream.id
         if not connection._flush_scheduled:  # noqa: SLF001 - the inlined fast path of schedule_flush
             connection.schedule_flush()
         timer = None if deadline is None else self.loop.call_at(deadline, attempt.expire)
@@ -278,8 +278,8 @@ class Channel:
         connection = self._usable() or await self._wait_usable(deadline)
         attempt = StreamAttempt(connection, sink, self._message_bytes, self.address)
         attempt.stream = connection.h2.open(attempt)
-        connection.last_id = attempt.stream.id
         attempt.stream.send_headers(self._head(path, metadata, deadline), False)
+        connection.last_id = attempt.stream.id
         connection.schedule_flush()
         return attempt
 

@@ -116,7 +116,7 @@ class StreamAttempt:
 
     def stream_reset(self, code: int, remote: bool) -> None:
         """The endpoint broke off."""
-        executed = not (self.stream.refused or self.stream.id > self._connection.flushed_id)
+        executed = not (self.stream.refused or not self.stream.id or self.stream.id > self._connection.flushed_id)
         self._end(broken(self._address, code, executed=executed))
 
     def writable(self) -> None:

@@ -57,7 +57,7 @@ class UnaryAttempt:
     def stream_reset(self, code: int, remote: bool) -> None:
         """The stream or its connection ended early; never executed if it was refused or never wholly written."""
         stream = self.stream
-        unsent = stream.queued > 0 or stream.id > self._connection.flushed_id
+        unsent = not stream.id or stream.queued > 0 or stream.id > self._connection.flushed_id
         self._fail(broken(self._address, code, executed=not (stream.refused or unsent)))
 
     def writable(self) -> None:

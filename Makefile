@@ -1,0 +1,47 @@
+# `make demo` and `make test` need only Python >= 3.11 and make; everything else is installed into .venv and .triton-venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install triton test test-fast lint format clean fuzz
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
+
+install: $(STAMP) ## The gateway and its development tools, in .venv
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@echo "installing the gateway into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+triton: install ## A real Triton for CPU, in .triton-venv
+	@$(BIN)/python -m deploy.triton install
+
+test: install triton lint ## Everything, against the real parts
+	$(BIN)/python -m pytest
+
+test-fast: install ## What needs no Triton
+	$(BIN)/python -m pytest -m 'not triton and not slow'
+
+lint: install ## ruff, mypy, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+fuzz: install ## A million inputs for each parser
+	$(BIN)/python -m tests.fuzz --count 1000000
+
+clean: ## Remove what was installed and built
+	rm -rf $(VENV) .triton-venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+-include deploy/demo.mk loadtests/bench.mk
