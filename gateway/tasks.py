@@ -1,4 +1,4 @@
-"""`spawn`, for the gateway's own modules. The implementation is in `routing`, which needs it too and is to the right."""
+"""`spawn`, for the gateway's own modules. It is made in `routing`, which needs it too and is to the right."""
 
 from routing.tasks import spawn
 

@@ -1,7 +1,7 @@
 """Every metric that Penstock has: one row each, in the order of `/metrics`.
 
-Names and units follow https://prometheus.io/docs/practices/naming/. A new metric is a row here and a cell where the fact
-is known.
+Names and units follow https://prometheus.io/docs/practices/naming/. A new metric is a row here and a cell where the
+fact is known.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _TABLE = (
     Family("penstock_buffered_bytes", "gauge", "Bytes of bodies and replies held for clients now.", ("listener",)),
     Family("penstock_bytes_received_total", "counter", "Bytes read from clients.", ("listener",)),
     Family("penstock_bytes_sent_total", "counter", "Bytes written to clients.", ("listener",)),
-    _endpoint("penstock_upstream_requests_total", "counter", "Calls sent to an endpoint, by how they ended.", "outcome"),
+    _endpoint("penstock_upstream_requests_total", "counter", "Calls to an endpoint, by how they ended.", "outcome"),
     _endpoint("penstock_endpoint_inflight", "gauge", "Calls at an endpoint now."),
     _endpoint("penstock_upstream_connections", "gauge", "Connections to an endpoint open now."),
     _endpoint("penstock_endpoint_ready", "gauge", "1 if the polls say that the endpoint is live, else 0."),

@@ -69,7 +69,7 @@ def _add(total: Values, values: Values) -> None:
             _add_cells(total.gauges.setdefault(name, {}), rows, FAMILIES[name].merge)
     for name, histograms in values.histograms.items():
         if name in FAMILIES:
-            _add_histograms(total.histograms.setdefault(name, {}), histograms)
+            _add_histograms(total.histograms.setdefault(name, {}), histograms, len(FAMILIES[name].bounds) + 1)
 
 
 def _add_cells(total: dict[Labels, float], rows: dict[Labels, float], merge: str) -> None:
@@ -82,10 +82,12 @@ def _add_cells(total: dict[Labels, float], rows: dict[Labels, float], merge: str
 
 
 def _add_histograms(
-    total: dict[Labels, tuple[list[int], float]], rows: dict[Labels, tuple[list[int], float]]
+    total: dict[Labels, tuple[list[int], float]], rows: dict[Labels, tuple[list[int], float]], buckets: int
 ) -> None:
     for labels, (counts, value) in rows.items():
-        before, before_value = total.get(labels, ([0] * len(counts), 0.0))
+        if len(counts) != buckets:  # from a process of another version, upgraded in place
+            continue
+        before, before_value = total.get(labels, ([0] * buckets, 0.0))
         total[labels] = ([a + b for a, b in zip(before, counts, strict=True)], before_value + value)
 
 
@@ -96,9 +98,9 @@ def _metric(row: Family, total: Values) -> Iterator[Metric]:
             histogram.add_metric(labels, _cumulated(row.bounds, counts), value)
         yield histogram
         return
-    family = (CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily)(row.name, row.help, labels=row.labels)
-    cells = total.counters if row.kind == "counter" else total.gauges
-    for labels, value in cells.get(row.name, {}).items():
+    counter = row.kind == "counter"
+    family = (CounterMetricFamily if counter else GaugeMetricFamily)(row.name, row.help, labels=row.labels)
+    for labels, value in (total.counters if counter else total.gauges).get(row.name, {}).items():
         family.add_metric(labels, value)
     yield family
 
