@@ -64,7 +64,10 @@ class TritonClient:
 
 
 def read_index(answer: Any) -> dict[str, dict[str, ModelVersion]]:
-    """Model to version to state, from a `RepositoryIndexResponse`. A model that was never loaded is listed without version and state."""
+    """Model to version to state, from a `RepositoryIndexResponse`.
+
+    A model that was never loaded is listed without version and state.
+    """
     models: dict[str, dict[str, ModelVersion]] = {}
     for entry in answer.models:
         versions = models.setdefault(entry.name, {})
