@@ -32,11 +32,15 @@ class EndpointState(msgspec.Struct, frozen=True):
 
 
 class World(msgspec.Struct, frozen=True, tag="world"):
-    """Everything that a worker needs: the configuration and each pool's endpoints, in the order of the file."""
+    """Everything that a worker needs: the configuration and each pool's endpoints, in the order of the file.
+
+    `draining` is True from SIGTERM on: readiness is to fail while requests are still taken.
+    """
 
     generation: int
     config: Config
     pools: dict[str, tuple[EndpointState, ...]]
+    draining: bool = False
 
 
 class Refreshed(msgspec.Struct, frozen=True, tag="refreshed"):

@@ -1,0 +1,257 @@
+"""The command line: `penstock check`, `serve`, `version`, and the hidden roles that the supervisor starts.
+
+Modules are imported by the command that needs them: the supervisor and `check` load neither gRPC nor the data plane.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+
+from config.schema import Config
+from gateway import exits, lifeline, logs
+from gateway.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from gateway.telemetry.metrics import Metrics
+    from gateway.worker_main import DataPlane, Refresh
+
+T = TypeVar("T")
+
+
+class CommandError(Exception):
+    """A command cannot go on: the text is for stderr, `code` is the exit code."""
+
+    def __init__(self, message: str, code: int = exits.BAD_CONFIG) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def load_config(path: str) -> Config:
+    """Read and check the file. Raises `CommandError` with all of its mistakes."""
+    from config.load import ConfigError, load
+
+    try:
+        return load(path)
+    except ConfigError as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror or error}") from error
+
+
+def make_data_plane(worker: int, metrics: Metrics, refresh: Refresh) -> DataPlane:
+    """The data plane that serves."""
+    from gateway.worker import DataPlane
+
+    return DataPlane(worker, metrics, refresh)
+
+
+class Parts(NamedTuple):
+    """What the commands are made of; tests of the processes put others in."""
+
+    load: Callable[[str], Config] = load_config
+    data_plane: Callable[[int, Metrics, Refresh], DataPlane] = make_data_plane
+    launcher: tuple[str, ...] | None = None
+
+
+def main(arguments: Sequence[str] | None = None, parts: Parts = Parts()) -> int:  # noqa: B008 - immutable
+    """Run a command; returns the exit code."""
+    options = parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace, Parts], int] = options.run
+    try:
+        return command(options, parts)
+    except CommandError as error:
+        print(error, file=sys.stderr)
+        return error.code
+
+
+# Commands for people
+
+
+def check(options: argparse.Namespace, parts: Parts) -> int:
+    """Read the file and say what it has, or all that is wrong with it."""
+    config = parts.load(options.file)
+    counts = ((len(config.listen), "listener"), (len(config.pools), "pool"), (len(config.routes), "route"))
+    print(f"{options.file}: ok ({', '.join(_count(number, noun) for number, noun in counts)})")
+    return exits.OK
+
+
+def serve(options: argparse.Namespace, parts: Parts) -> int:
+    """Run the gateway until a signal ends it."""
+    config = parts.load(options.file)
+    wanted = config.workers if options.workers is None else options.workers
+    workers = available_cores() if wanted == "auto" else int(wanted)
+    logs.setup("supervisor" if workers else "gateway", options.log_level)
+    if workers == 0:
+        return _serve_alone(config, parts)
+    return _supervise(config, workers, options.log_level, parts)
+
+
+def version(options: argparse.Namespace, parts: Parts) -> int:
+    """Print the version."""
+    from gateway.version import version as running
+
+    print(f"penstock {running()}")
+    return exits.OK
+
+
+def _supervise(config: Config, workers: int, log_level: str, parts: Parts) -> int:
+    from gateway.supervisor import Settings, Supervisor, own_launcher
+
+    try:
+        directory = RunDirectory.make(config.state_directory)
+    except OSError as error:
+        raise CommandError(f"state_directory: {error}", exits.FAILED) from error
+    try:
+        directory.write_config(config)
+        launcher = parts.launcher or own_launcher()
+        settings = Settings(launcher, directory.path, workers, config.drain, log_level)
+        return asyncio.run(_until_signal(lambda: Supervisor(settings)))
+    finally:
+        directory.remove()
+
+
+def _serve_alone(config: Config, parts: Parts) -> int:
+    import uvloop
+
+    from gateway.single import Single
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_until_signal(lambda: Single(config, parts.data_plane)))
+
+
+# Roles of the supervisor's children
+
+
+def control(options: argparse.Namespace, parts: Parts) -> int:
+    """Run the control process."""
+    lifeline.hold(options.supervisor)
+    logs.setup("control", options.log_level)
+    from gateway.control.process import Control
+
+    async def run() -> int:
+        process = Control(RunDirectory(options.run_directory), options.workers)
+        _on_signal(signal.SIGTERM, process.drain)
+        _on_signal(signal.SIGINT, process.stop)
+        return await process.run()
+
+    return asyncio.run(run())
+
+
+def worker(options: argparse.Namespace, parts: Parts) -> int:
+    """Run a worker process."""
+    lifeline.hold(options.supervisor)
+    logs.setup(f"worker {options.index}", options.log_level)
+    import uvloop
+
+    from gateway.link import LinkClient
+    from gateway.worker_main import Worker
+
+    path = RunDirectory(options.run_directory).socket
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(
+            _until_signal(
+                lambda: Worker(
+                    options.index, parts.data_plane, lambda on_world: LinkClient(path, options.index, on_world)
+                )
+            )
+        )
+
+
+async def _until_signal(make: Callable[[], Any]) -> int:
+    """Make a part on the running loop, run it, and `stop` it on SIGTERM and SIGINT."""
+    part = make()
+    _on_signal(signal.SIGTERM, part.stop)
+    _on_signal(signal.SIGINT, part.stop)
+    code: int = await part.run()
+    return code
+
+
+def _on_signal(number: signal.Signals, action: Callable[[], None]) -> None:
+    asyncio.get_running_loop().add_signal_handler(number, action)
+
+
+# Arguments
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of all commands."""
+    top = argparse.ArgumentParser(
+        prog="penstock",
+        description="An inference gateway in front of Triton Inference Servers: REST and gRPC on one port.",
+        epilog="examples:\n  penstock check gateway.yaml\n  penstock serve gateway.yaml --workers 4",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_check(commands)
+    _add_serve(commands)
+    _command(commands, "version", version, "print the version", "penstock version")
+    for name, role, number in (("control", control, "--workers"), ("worker", worker, "--index")):
+        child = commands.add_parser(name)
+        child.set_defaults(run=role)
+        child.add_argument("--run-directory", required=True)
+        child.add_argument("--supervisor", type=int, required=True)
+        child.add_argument(number, type=int, required=True)
+        _add_log_level(child)
+    return top
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace, Parts], int], text: str, examples: str
+) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=f"examples:\n  {examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_check(commands: Any) -> None:
+    text = "check a configuration without opening a socket; exit 2 and all mistakes if there are any"
+    command = _command(commands, "check", check, text, "penstock check gateway.yaml")
+    command.add_argument("file", metavar="FILE", help="the configuration")
+
+
+def _add_serve(commands: Any) -> None:
+    examples = (
+        "penstock serve gateway.yaml\n"
+        "  penstock serve gateway.yaml --workers auto        one worker per available core\n"
+        "  penstock serve gateway.yaml --workers 0           everything in one process, for debugging"
+    )
+    text = "run the gateway; SIGTERM drains it, a second one ends it at once"
+    command = _command(commands, "serve", serve, text, examples)
+    command.add_argument("file", metavar="FILE", help="the configuration")
+    command.add_argument(
+        "--workers", type=_workers, metavar="N", help="worker processes, or auto (default: what the file says)"
+    )
+    _add_log_level(command)
+
+
+def _add_log_level(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--log-level", choices=logs.LEVELS, default="info", help="the least that is logged")
+
+
+def _workers(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected auto or an integer ≥ 0, got {text!r}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def available_cores() -> int:
+    """Cores that this process may run on: sched_getaffinity(2)."""
+    return len(os.sched_getaffinity(0))

@@ -1,0 +1,63 @@
+"""From the polls of an endpoint to its state: pure, no clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from config.schema import Readiness
+from gateway.world import EndpointState, ModelVersion
+
+Models = Mapping[str, Mapping[str, ModelVersion]]
+
+
+class Poll(msgspec.Struct, frozen=True):
+    """One poll: was the server live, and which models did its index name. `models` is None if the index was not read;
+    `reason` says why one or the other failed."""
+
+    live: bool
+    models: dict[str, dict[str, ModelVersion]] | None = None
+    reason: str = ""
+
+
+class Inventory:
+    """The state of one endpoint. The first poll decides; then it takes `failures` failed polls in a row to take the
+    endpoint out and `successes` good ones to bring it back. The last known models stay while it is out, so that
+    "no endpoint" and "unknown model" remain different answers."""
+
+    def __init__(self, address: str, readiness: Readiness) -> None:
+        self.state = EndpointState(address, live=False, reason="not polled yet")
+        self._readiness = readiness
+        self._polled = False
+        self._against = 0
+
+    def observe(self, poll: Poll) -> bool:
+        """Take in the result of a poll. True if the workers need to know: liveness or a model's state changed."""
+        before = self.state
+        live = self._decide(poll.live)
+        self.state = EndpointState(
+            before.address,
+            live=live,
+            known=before.known or poll.models is not None,
+            models=before.models if poll.models is None else poll.models,
+            reason=poll.reason,
+        )
+        first, self._polled = not self._polled, True
+        return first or _told(before) != _told(self.state)
+
+    def _decide(self, live: bool) -> bool:
+        if live == self.state.live:
+            self._against = 0
+            return live
+        self._against += 1
+        needed = self._readiness.successes if live else self._readiness.failures
+        if self._polled and self._against < needed:
+            return self.state.live
+        self._against = 0
+        return live
+
+
+def _told(state: EndpointState) -> tuple[bool, bool, Models]:
+    """What workers act upon. Another reason for the same is not worth a new snapshot."""
+    return state.live, state.known, state.models

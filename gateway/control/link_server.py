@@ -1,0 +1,127 @@
+"""Control's end of the socket to the workers: one connection each, and the newest `World` for all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+import msgspec
+
+from gateway.link import Handler, LinkError, frame, read_body
+from gateway.tasks import spawn
+from gateway.world import Hello, Refresh, Refreshed, Report, ToControl, World
+
+HELLO_TIMEOUT = 5.0
+
+_log = logging.getLogger(__name__)
+_to_control = msgspec.msgpack.Decoder(ToControl)
+
+
+class _Peer:
+    """Control's side of one worker: only the newest World waits for a slow reader."""
+
+    def __init__(self, hello: Hello, writer: asyncio.StreamWriter) -> None:
+        self.hello = hello
+        self._writer = writer
+        self._world: bytes | None = None
+        self._answers: list[bytes] = []
+        self._wake = asyncio.Event()
+
+    def tell(self, world: bytes) -> None:
+        self._world = world
+        self._wake.set()
+
+    def answer(self, refreshed: Refreshed) -> None:
+        self._answers.append(frame(refreshed))
+        self._wake.set()
+
+    async def write(self) -> None:
+        """Send what waits, the World before the answers that rely on it, until the connection ends."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            world, self._world = self._world, None
+            answers, self._answers = self._answers, []
+            self._writer.writelines([world or b"", *answers])
+            try:
+                await self._writer.drain()
+            except ConnectionError:
+                return
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class LinkServer:
+    """Control's end: a Unix socket at `path`, which must lie in a directory that only this user may enter."""
+
+    def __init__(self, path: str, handler: Handler) -> None:
+        self._path = path
+        self._handler = handler
+        self._server: asyncio.Server | None = None
+        self._peers: dict[int, _Peer] = {}
+        self._world: bytes | None = None
+
+    async def start(self) -> None:
+        """Listen, taking the place of a socket that an ended control left. Raises `OSError`."""
+        self._server = await asyncio.start_unix_server(self._serve, self._path)
+        os.chmod(self._path, 0o600)
+
+    def publish(self, world: World) -> None:
+        """Send `world` to all workers, and to those that connect from now on."""
+        self._world = frame(world)
+        for peer in self._peers.values():
+            peer.tell(self._world)
+
+    async def close(self) -> None:
+        """Close the socket and all connections."""
+        if self._server is not None:
+            self._server.close()
+        for peer in self._peers.values():
+            peer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(HELLO_TIMEOUT):
+                hello = _to_control.decode(await read_body(reader))
+            if not isinstance(hello, Hello):
+                raise LinkError(f"expected Hello first, got {type(hello).__name__}")
+            await self._serve_worker(_Peer(hello, writer), reader)
+        except (EOFError, ConnectionError):
+            pass  # how every connection ends
+        except (LinkError, msgspec.MsgspecError, TimeoutError) as error:
+            _log.error("closed a worker's connection: %r", error)
+        finally:
+            writer.close()
+
+    async def _serve_worker(self, peer: _Peer, reader: asyncio.StreamReader) -> None:
+        index = peer.hello.worker
+        if (before := self._peers.get(index)) is not None:
+            before.close()
+        self._peers[index] = peer
+        self._handler.hello(peer.hello)
+        if self._world is not None:
+            peer.tell(self._world)
+        writing = spawn(peer.write(), f"link to worker {index}")
+        try:
+            while True:
+                self._take(peer, _to_control.decode(await read_body(reader)))
+        finally:
+            writing.cancel()
+            if self._peers.get(index) is peer:  # else it came back on another connection
+                del self._peers[index]
+                self._handler.gone(peer.hello)
+
+    def _take(self, peer: _Peer, message: ToControl) -> None:
+        match message:
+            case Report():
+                self._handler.report(message)
+            case Refresh():
+                spawn(self._refresh(peer, message), f"refresh of {message.pool}")
+            case Hello():
+                raise LinkError("a second Hello")
+
+    async def _refresh(self, peer: _Peer, message: Refresh) -> None:
+        await self._handler.refresh(message.pool)
+        peer.answer(Refreshed(message.token))

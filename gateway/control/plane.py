@@ -1,0 +1,180 @@
+"""The control plane: what the endpoints say, told to the workers as one `World`; what the workers say; readiness."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from config.schema import Config, Route
+from gateway.control.poller import Client, Pollers
+from gateway.control.triton import TritonClient
+from gateway.tasks import spawn
+from gateway.telemetry.metrics import Metrics, Values, measure_process
+from gateway.telemetry.totals import Totals
+from gateway.version import version
+from gateway.world import EndpointState, Hello, Report, World
+
+PUBLISH_DELAY = 0.02
+"""Seconds in which changes of several endpoints gather into one World."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Worker:
+    """A worker as control sees it."""
+
+    def __init__(self) -> None:
+        self.pid: int | None = None
+        self.connected = False
+        self.ready = False
+        self.generation = 0
+
+    def missing(self) -> str | None:
+        if not self.connected:
+            return "not connected"
+        return None if self.ready else "not ready"
+
+
+class Plane:
+    """Control's state. `start` it, attach where worlds go, and hand it the workers' messages: it is a `link.Handler`.
+
+    `workers` is how many are configured; those with a number beyond it are served but not waited for.
+    """
+
+    def __init__(self, config: Config, workers: int, client: Callable[[str], Client] = TritonClient) -> None:
+        self.config = config
+        self.draining = False
+        self._metrics = Metrics()
+        self._totals = Totals()
+        self._pollers = Pollers(config.pools, self._changed, self._metrics, client)
+        self._workers = {index: _Worker() for index in range(workers)}
+        self._publishers: list[Callable[[World], None]] = []
+        self._generation = 0
+        self._polled = False
+        self._dirty = False
+        self._listeners: list[Callable[[], None]] = []
+        self._metrics.gauge("penstock_build_info", (version(),)).value = 1
+        self._metrics.gauge("penstock_config_generation").value = 1
+
+    def attach(self, publish: Callable[[World], None]) -> None:
+        """Give each World from now on to `publish`."""
+        self._publishers.append(publish)
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever readiness may have changed."""
+        self._listeners.append(listener)
+
+    async def run(self) -> None:
+        """Poll the endpoints until cancelled. The first World goes out when each was polled once: workers that outlived
+        the control before this one would else lose all their endpoints for a moment."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pollers.run(), name="pollers")
+            await self._pollers.first()
+            self._polled = True
+            self._publish()
+
+    def drain(self) -> None:
+        """Fail readiness, here and at the workers, from now on."""
+        self.draining = True
+        self._publish()
+
+    # What the workers say: gateway.link.Handler
+
+    def hello(self, hello: Hello) -> None:
+        """A worker connected: the first time, again, or another process in its place."""
+        worker = self._workers.setdefault(hello.worker, _Worker())
+        if worker.pid not in (None, hello.pid):
+            self._totals.retire(_source(hello.worker))
+            self._metrics.counter("penstock_worker_restarts_total", (str(hello.worker),)).value += 1
+        worker.pid, worker.connected, worker.ready = hello.pid, True, False
+        _log.info("worker connected", extra={"worker": hello.worker, "worker_pid": hello.pid})
+        self._tell()
+
+    def gone(self, hello: Hello) -> None:
+        """A worker's connection ended."""
+        worker = self._workers[hello.worker]
+        worker.connected = worker.ready = False
+        self._totals.mute(_source(hello.worker))
+        if not self.draining:
+            _log.warning("worker disconnected", extra={"worker": hello.worker, "worker_pid": hello.pid})
+        self._tell()
+
+    def report(self, report: Report) -> None:
+        """A worker's metrics, and whether it serves."""
+        worker = self._workers.setdefault(report.worker, _Worker())
+        worker.generation = report.generation
+        self._totals.update(_source(report.worker), Values(report.counters, report.gauges, report.histograms))
+        if worker.ready != report.ready:
+            worker.ready = report.ready
+            self._tell()
+
+    async def refresh(self, pool: str) -> None:
+        """Poll `pool` now and publish what changed."""
+        await self._pollers.refresh(pool)
+        if self._dirty:
+            self._publish()
+
+    # What the admin port shows
+
+    def missing(self) -> list[str]:
+        """Why this gateway is not ready, one reason each; empty if it is.
+
+        It is when each configured worker serves, each route's pool has a live endpoint, and no drain began.
+        """
+        reasons = ["draining"] if self.draining else []
+        for index, worker in self._workers.items():
+            if (reason := worker.missing()) is not None:
+                reasons.append(f"worker {index}: {reason}")
+        states = self._pollers.states()
+        for position, route in enumerate(self.config.routes):
+            if not any(state.live for state in states[route.to.pool]):
+                reasons.append(f"route {_label(route, position)}: {_dead(route.to.pool, states[route.to.pool])}")
+        return reasons
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """The exposition that the `Accept` header asks for, and its content type."""
+        ready = sum(worker.missing() is None for worker in self._workers.values())
+        self._metrics.gauge("penstock_workers_ready").value = ready
+        self._metrics.gauge("penstock_world_generation").value = self._generation
+        measure_process(self._metrics, "control")
+        self._totals.update("control", self._metrics.snapshot())
+        return self._totals.render(accept)
+
+    def _changed(self) -> None:
+        """An endpoint's state changed: publish soon, with what else changes meanwhile."""
+        if self._polled and not self._dirty:
+            self._dirty = True
+            spawn(self._publish_soon(), "publish")
+        self._tell()
+
+    async def _publish_soon(self) -> None:
+        await asyncio.sleep(PUBLISH_DELAY)
+        if self._dirty:
+            self._publish()
+
+    def _publish(self) -> None:
+        self._dirty = False
+        if not self._polled:
+            return
+        self._generation += 1
+        world = World(self._generation, self.config, self._pollers.states(), self.draining)
+        for publish in self._publishers:
+            publish(world)
+        self._tell()
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            listener()
+
+
+def _source(worker: int) -> str:
+    return f"worker {worker}"
+
+
+def _label(route: Route, position: int) -> str:
+    return route.name or str(position)
+
+
+def _dead(pool: str, states: tuple[EndpointState, ...]) -> str:
+    return f"pool {pool} has no live endpoint (" + "; ".join(f"{one.address}: {one.reason}" for one in states) + ")"

@@ -1,0 +1,161 @@
+"""When endpoints are polled: each at its interval with jitter, at once on demand, never many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from config.schema import Pool
+from gateway.control.inventory import Inventory, Poll
+from gateway.control.triton import TritonClient
+from gateway.telemetry.metrics import Metrics
+from gateway.world import EndpointState
+
+CONCURRENT_POLLS = 128
+JITTER = 0.1
+"""The share of an interval by which it varies, so that polls of many endpoints and gateways spread out."""
+SHORTEST_GAP = 0.05
+"""Seconds between two polls of one endpoint, however often clients make a refresh necessary: an index reads the
+repository's directories, which is slow on an object store."""
+
+_log = logging.getLogger(__name__)
+
+
+class Client(Protocol):
+    """What polls an endpoint."""
+
+    async def poll(self, timeout: float) -> Poll:
+        """Ask within `timeout` seconds a call."""
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+
+
+class EndpointPoller:
+    """Polls one endpoint of one pool until closed, and calls `changed` when the workers need to know."""
+
+    def __init__(
+        self,
+        pool: str,
+        inventory: Inventory,
+        settings: Pool,
+        client: Client,
+        slots: asyncio.Semaphore,
+        changed: Callable[[], None],
+        metrics: Metrics,
+    ) -> None:
+        self.inventory = inventory
+        self._pool = pool
+        self._readiness = settings.readiness
+        self._client = client
+        self._slots = slots
+        self._changed = changed
+        labels = (pool, inventory.state.address)
+        self._ready = metrics.gauge("penstock_endpoint_ready", labels)
+        self._good = metrics.counter("penstock_endpoint_polls_total", (*labels, "ok"))
+        self._bad = metrics.counter("penstock_endpoint_polls_total", (*labels, "failed"))
+        self._begun = 0
+        self._ended = 0
+        self._wanted = asyncio.Event()
+        self._end = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Poll until cancelled."""
+        try:
+            while True:
+                await self._round()
+                await asyncio.sleep(SHORTEST_GAP)
+                await self._wait_interval()
+        finally:
+            await self._client.close()
+
+    async def polled(self) -> None:
+        """Return when a poll that begins from now on has ended."""
+        number = self._begun + 1
+        self._wanted.set()
+        async with self._end:
+            await self._end.wait_for(lambda: self._ended >= number)
+
+    async def first(self) -> None:
+        """Return when there was a poll."""
+        async with self._end:
+            await self._end.wait_for(lambda: self._ended > 0)
+
+    async def _wait_interval(self) -> None:
+        interval = self._readiness.interval * random.uniform(1 - JITTER, 1 + JITTER)
+        try:
+            async with asyncio.timeout(max(0.0, interval - SHORTEST_GAP)):
+                await self._wanted.wait()
+        except TimeoutError:
+            pass  # the interval is over
+
+    async def _round(self) -> None:
+        async with self._slots:
+            self._begun += 1
+            self._wanted.clear()
+            poll = await self._client.poll(self._readiness.timeout)
+        self._take(poll)
+        async with self._end:
+            self._ended = self._begun
+            self._end.notify_all()
+
+    def _take(self, poll: Poll) -> None:
+        before = self.inventory.state
+        changed = self.inventory.observe(poll)
+        state = self.inventory.state
+        (self._good if poll.live else self._bad).value += 1
+        self._ready.value = int(state.live)
+        if before.live != state.live or (self._ended == 0 and not state.live):
+            _log.log(
+                logging.INFO if state.live else logging.WARNING,
+                "endpoint is live" if state.live else "endpoint is not live",
+                extra={"pool": self._pool, "endpoint": state.address, "reason": poll.reason},
+            )
+        if changed:
+            self._changed()
+
+
+class Pollers:
+    """The pollers of all pools. An endpoint in two pools is polled for each, by that pool's settings."""
+
+    def __init__(
+        self,
+        pools: Mapping[str, Pool],
+        changed: Callable[[], None],
+        metrics: Metrics,
+        client: Callable[[str], Client] = TritonClient,
+    ) -> None:
+        slots = asyncio.Semaphore(CONCURRENT_POLLS)
+        self._pools = {
+            name: tuple(
+                EndpointPoller(
+                    name, Inventory(one.address, pool.readiness), pool, client(one.address), slots, changed, metrics
+                )
+                for one in pool.endpoints
+            )
+            for name, pool in pools.items()
+        }
+
+    async def run(self) -> None:
+        """Poll until cancelled. Raises if a poller failed, a bug: better a new control than a silent endpoint."""
+        async with asyncio.TaskGroup() as group:
+            for poller in self._all():
+                group.create_task(poller.run(), name=f"poller of {poller.inventory.state.address}")
+
+    async def first(self) -> None:
+        """Return when each endpoint was polled once: within its timeouts."""
+        await asyncio.gather(*(poller.first() for poller in self._all()))
+
+    async def refresh(self, pool: str) -> None:
+        """Poll each endpoint of `pool` now. An unknown pool has none."""
+        await asyncio.gather(*(poller.polled() for poller in self._pools.get(pool, ())))
+
+    def states(self) -> dict[str, tuple[EndpointState, ...]]:
+        """Each pool's endpoints as of now, in the order of the file."""
+        return {name: tuple(poller.inventory.state for poller in pool) for name, pool in self._pools.items()}
+
+    def _all(self) -> list[EndpointPoller]:
+        return [poller for pool in self._pools.values() for poller in pool]

@@ -1,0 +1,98 @@
+"""The control process around the plane: the admin port, the link to the workers, and what SIGTERM does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from config.schema import Config, Listener
+from gateway import exits
+from gateway.admin.api import AdminServer
+from gateway.control.link_server import LinkServer
+from gateway.control.plane import Plane
+from gateway.rundir import RunDirectory
+
+_log = logging.getLogger(__name__)
+
+
+class Control:
+    """Control as a process: `drain` fails readiness and keeps the admin port up, `stop` ends it."""
+
+    def __init__(self, directory: RunDirectory, workers: int) -> None:
+        config = directory.read_config()
+        self._plane = Plane(config, workers)
+        self._server = LinkServer(directory.socket, self._plane)
+        self._plane.attach(self._server.publish)
+        self._admin = AdminServer(config.admin.address, self._plane)
+        ReadinessWatch(self._plane, self._ready)
+        self._config = config
+        self._directory = directory
+        self._stop = asyncio.Event()
+
+    def _ready(self) -> None:
+        if self._directory.announce_once():
+            announce(self._config, self._admin.url)
+
+    def drain(self) -> None:
+        """Fail readiness from now on; a second time, end."""
+        if self._plane.draining:
+            self.stop()
+        else:
+            self._plane.drain()
+
+    def stop(self) -> None:
+        """Let `run` return."""
+        self._stop.set()
+
+    async def run(self) -> int:
+        """Serve until stopped. Returns the exit code; raises what the pollers raised, if they failed."""
+        try:
+            await self._admin.start()
+        except OSError as error:
+            _log.error("cannot open the admin port: %s", error)
+            return exits.CANNOT_LISTEN
+        await self._server.start()
+        try:
+            async with asyncio.TaskGroup() as group:
+                polling = group.create_task(self._plane.run(), name="plane")
+                await self._stop.wait()
+                polling.cancel()
+        finally:
+            await self._server.close()
+            await self._admin.close()
+        return exits.OK
+
+
+class ReadinessWatch:
+    """Logs when the gateway becomes ready and when it no longer is; calls `ready` whenever it becomes ready."""
+
+    def __init__(self, plane: Plane, ready: Callable[[], None]) -> None:
+        self._plane = plane
+        self._ready = ready
+        self._was_ready = False
+        plane.on_change(self._look)
+
+    def _look(self) -> None:
+        missing = self._plane.missing()
+        if self._was_ready == (not missing):
+            return
+        self._was_ready = not missing
+        if missing:
+            _log.warning("not ready", extra={"missing": missing})
+        else:
+            _log.info("ready")
+            self._ready()
+
+
+def announce(config: Config, admin_url: str) -> None:
+    """Tell the person or script that started the gateway where it serves, on stdout."""
+    urls = ", ".join(_url(listener) for listener in config.listen)
+    try:
+        print(f"penstock: serving on {urls} (admin {admin_url})", flush=True)
+    except OSError as error:
+        _log.warning("cannot write to stdout: %s", error)
+
+
+def _url(listener: Listener) -> str:
+    return f"{'https' if listener.tls else 'http'}://{listener.address}"

@@ -1,0 +1,82 @@
+"""One poll of one Triton over gRPC: `ServerLive`, then `RepositoryIndex`.
+
+`ServerReady` is not asked: Triton 2.51 answers false while any model unloads and, after a failed load, until that model
+loads. Liveness and the state of each model decide.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import grpc.aio
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from gateway.control.inventory import Poll
+from gateway.world import ModelVersion
+
+INDEX_LIMIT = 64 * 1024 * 1024
+"""Bytes of an index: 10,000 models take about 1 MB, more with long reasons."""
+
+_messages: Any = service_pb2  # generated at import, so that a type checker cannot see them
+_services: Any = service_pb2_grpc
+_OPTIONS = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),  # else a new channel inherits the back-off of the one that failed
+    ("grpc.max_receive_message_length", INDEX_LIMIT),
+)
+
+
+class TritonClient:
+    """Polls the Triton at `address` (host:port). A channel that failed is replaced, so that neither its back-off nor an
+    old address of the name delays the next poll."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._channel: grpc.aio.Channel | None = None
+
+    async def poll(self, timeout: float) -> Poll:
+        """Ask, each call within `timeout` seconds. Never raises for what the server does or fails to do."""
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self._address, options=_OPTIONS)
+        stub = _services.GRPCInferenceServiceStub(self._channel)
+        try:
+            answer = await stub.ServerLive(_messages.ServerLiveRequest(), timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            await self.close()
+            return Poll(live=False, reason=_reason("ServerLive", error, timeout))
+        if not answer.live:
+            return Poll(live=False, reason="the server says that it is not live")
+        return await self._index(stub, timeout)
+
+    async def _index(self, stub: Any, timeout: float) -> Poll:
+        try:
+            answer = await stub.RepositoryIndex(_messages.RepositoryIndexRequest(), timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            return Poll(live=True, reason=_reason("RepositoryIndex", error, timeout))
+        return Poll(live=True, models=read_index(answer))
+
+    async def close(self) -> None:
+        """Close the channel, if any. The next poll opens another."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+
+def read_index(answer: Any) -> dict[str, dict[str, ModelVersion]]:
+    """Model to version to state, from a `RepositoryIndexResponse`.
+
+    A model that was never loaded is listed without version and state.
+    """
+    models: dict[str, dict[str, ModelVersion]] = {}
+    for entry in answer.models:
+        versions = models.setdefault(entry.name, {})
+        if entry.version:
+            versions[entry.version] = ModelVersion(entry.state or "UNKNOWN", entry.reason)
+    return models
+
+
+def _reason(call: str, error: grpc.aio.AioRpcError, timeout: float) -> str:
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return f"{call}: no answer within {timeout:g} s"
+    return f"{call}: {error.code().name}: {error.details()}"

@@ -1,0 +1,60 @@
+"""The directory that the processes of one gateway share: control's socket, and the configuration in force.
+
+Only this user may enter it. The configuration is kept here as checked, so that a control that is started again goes on
+with it, whatever the operator is doing to the file meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+
+import msgspec
+
+from config.schema import Config
+
+_LONGEST_SOCKET_PATH = 100
+"""sockaddr_un has room for 107 bytes, unix(7)."""
+
+
+class RunDirectory:
+    """The files in the directory at `path`."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.socket = os.path.join(path, "control.sock")
+        self._config = os.path.join(path, "config.msgpack")
+        self._announced = os.path.join(path, "announced")
+
+    @classmethod
+    def make(cls, parent: str | None) -> RunDirectory:
+        """A new directory, mode 0700, under `parent` or the system's place for temporary files. Raises `OSError`."""
+        if parent is not None:
+            os.makedirs(parent, mode=0o700, exist_ok=True)
+            if len(os.path.join(os.path.abspath(parent), "penstock-12345678", "control.sock")) > _LONGEST_SOCKET_PATH:
+                parent = None
+        return cls(os.path.abspath(tempfile.mkdtemp(prefix="penstock-", dir=parent)))
+
+    def write_config(self, config: Config) -> None:
+        """Keep `config`, whole or not at all."""
+        with open(f"{self._config}.new", "wb") as file:
+            file.write(msgspec.msgpack.encode(config))
+        os.replace(f"{self._config}.new", self._config)
+
+    def read_config(self) -> Config:
+        """The configuration in force. Raises `OSError` if there is none."""
+        with open(self._config, "rb") as file:
+            return msgspec.msgpack.decode(file.read(), type=Config)
+
+    def announce_once(self) -> bool:
+        """True the first time."""
+        try:
+            os.close(os.open(self._announced, os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return False
+        return True
+
+    def remove(self) -> None:
+        """Delete the directory with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)

@@ -1,0 +1,66 @@
+"""`--workers 0`: control and one worker in one event loop, for tests and debugging."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from config.schema import Config
+from gateway import exits
+from gateway.admin.api import AdminServer
+from gateway.control.plane import Plane
+from gateway.control.process import ReadinessWatch, announce
+from gateway.link import DirectLink, OnWorld
+from gateway.worker_main import MakeDataPlane, Worker
+
+_log = logging.getLogger(__name__)
+
+
+class Single:
+    """All of a gateway in this process. The first `stop` drains it; the second ends it at once."""
+
+    def __init__(self, config: Config, make: MakeDataPlane) -> None:
+        self._config = config
+        self._plane = Plane(config, workers=1)
+        self._admin = AdminServer(config.admin.address, self._plane)
+        self._worker = Worker(0, make, self._connect)
+        self._announced = False
+        self._running: asyncio.Task[int] | None = None
+        ReadinessWatch(self._plane, self._ready)
+
+    def stop(self) -> None:
+        """Fail readiness and drain, or end now if draining."""
+        if self._plane.draining and self._running is not None:
+            self._running.cancel()
+            return
+        self._plane.drain()
+        self._worker.stop()
+
+    async def run(self) -> int:
+        """Serve until stopped. Returns the exit code: 0 if it drained."""
+        self._running = asyncio.current_task()
+        try:
+            await self._admin.start()
+        except OSError as error:
+            _log.error("cannot open the admin port: %s", error)
+            return exits.CANNOT_LISTEN
+        try:
+            async with asyncio.TaskGroup() as group:
+                polling = group.create_task(self._plane.run(), name="plane")
+                code = await self._worker.run(self._config.drain.delay)
+                polling.cancel()
+        except asyncio.CancelledError:
+            return exits.FAILED
+        finally:
+            await self._admin.close()
+        return code
+
+    def _connect(self, on_world: OnWorld) -> DirectLink:
+        link = DirectLink(self._plane, on_world)
+        self._plane.attach(link.publish)
+        return link
+
+    def _ready(self) -> None:
+        if not self._announced:
+            self._announced = True
+            announce(self._config, self._admin.url)

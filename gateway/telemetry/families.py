@@ -1,0 +1,78 @@
+"""Every metric that Penstock has: one row each, in the order of `/metrics`.
+
+Names and units follow https://prometheus.io/docs/practices/naming/. A new metric is a row here and a cell where the
+fact is known.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+DEFAULT_LIMIT = 1_000
+ENDPOINT_LIMIT = 4_096
+
+LATENCY_BOUNDS = (
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+)  # fmt: skip
+"""Upper bounds in seconds. A small model's call through the gateway takes one to five milliseconds, a large language
+model's a minute."""
+
+
+class Family(msgspec.Struct, frozen=True):
+    """One metric: its label names and, for a histogram, the upper bounds of its buckets in the metric's unit.
+
+    `limit` is how many label sets a process keeps; what comes after folds into one whose values are all "other".
+    `merge` says how the gauges of several workers become one.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
+    limit: int = DEFAULT_LIMIT
+    merge: Literal["sum", "max"] = "sum"
+
+
+def _endpoint(name: str, kind: Kind, text: str, *more: str) -> Family:
+    return Family(name, kind, text, ("pool", "endpoint", *more), limit=ENDPOINT_LIMIT)
+
+
+_TABLE = (
+    Family("penstock_requests_total", "counter", "Requests answered, by route.", ("route", "api", "code")),
+    Family(
+        "penstock_request_duration_seconds",
+        "histogram",
+        "From the first byte of a request to the last byte of its reply.",
+        ("route",),
+        LATENCY_BOUNDS,
+    ),
+    Family("penstock_inflight", "gauge", "Requests being served now, by route.", ("route",)),
+    Family("penstock_refused_total", "counter", "Requests and connections refused by the gateway itself.", ("reason",)),
+    Family("penstock_retries_total", "counter", "Calls sent again, to another endpoint.", ("pool", "reason")),
+    Family("penstock_connections", "gauge", "Client connections open now.", ("listener", "protocol")),
+    Family("penstock_connections_total", "counter", "Client connections accepted.", ("listener", "protocol")),
+    Family("penstock_streams", "gauge", "HTTP/2 streams open now.", ("listener",)),
+    Family("penstock_buffered_bytes", "gauge", "Bytes of bodies and replies held for clients now.", ("listener",)),
+    Family("penstock_bytes_received_total", "counter", "Bytes read from clients.", ("listener",)),
+    Family("penstock_bytes_sent_total", "counter", "Bytes written to clients.", ("listener",)),
+    _endpoint("penstock_upstream_requests_total", "counter", "Calls to an endpoint, by how they ended.", "outcome"),
+    _endpoint("penstock_endpoint_inflight", "gauge", "Calls at an endpoint now."),
+    _endpoint("penstock_upstream_connections", "gauge", "Connections to an endpoint open now."),
+    _endpoint("penstock_endpoint_ready", "gauge", "1 if the polls say that the endpoint is live, else 0."),
+    _endpoint("penstock_endpoint_polls_total", "counter", "Readiness polls of an endpoint, ok or failed.", "result"),
+    Family("penstock_workers_ready", "gauge", "Workers that are connected to control and serve."),
+    Family("penstock_worker_restarts_total", "counter", "Workers started again after they ended.", ("worker",)),
+    Family("penstock_loop_lag_seconds", "gauge", "How late the worker's event loop ran a timer.", ("worker",)),
+    Family("penstock_process_cpu_seconds_total", "counter", "User and system CPU time of a process.", ("process",)),
+    Family("penstock_process_resident_bytes", "gauge", "Resident memory of a process.", ("process",)),
+    Family("penstock_config_generation", "gauge", "How often a configuration was taken over.", merge="max"),
+    Family("penstock_world_generation", "gauge", "How often control told the workers something new.", merge="max"),
+    Family("penstock_build_info", "gauge", "1, labelled with the version that runs.", ("version",), merge="max"),
+)
+
+FAMILIES: dict[str, Family] = {family.name: family for family in _TABLE}
