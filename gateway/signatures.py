@@ -13,8 +13,10 @@ from routing.tasks import spawn
 from transcoding.grpc_framing import frame
 from transcoding.message import ModelSignature
 from transcoding.methods import BY_NAME
+from transcoding.status import GatewayError
 
 REMEMBERED = 1024
+MAX_AGE = 10.0
 METADATA, CONFIG = BY_NAME["ModelMetadata"], BY_NAME["ModelConfig"]
 
 Key = tuple[str, str, str]
@@ -23,11 +25,15 @@ Key = tuple[str, str, str]
 @dataclass(slots=True)
 class _Entry:
     generation: int
-    task: asyncio.Task[ModelSignature]
+    asked: float
+    task: asyncio.Task[ModelSignature | GatewayError]
 
 
 class Signatures:
-    """Signatures by pool, model and version; concurrent questions for one are asked once."""
+    """Signatures by pool, model and version; concurrent questions for one are asked once.
+
+    They are asked anew after `MAX_AGE` seconds: a model that is replaced under the same version shows in no inventory.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[Key, _Entry] = {}
@@ -36,20 +42,28 @@ class Signatures:
         """The signature. Raises `GatewayError` as an inference on that model would."""
         key = (pool.name, model, version)
         entry = self._entries.get(key)
-        if entry is None or entry.generation != pool.generation or _failed(entry.task):
+        now = asyncio.get_running_loop().time()
+        if entry is None or entry.generation != pool.generation or now - entry.asked > MAX_AGE:
             if len(self._entries) >= REMEMBERED:
                 self._entries.clear()
-            task = spawn(ask(pool, model, version), f"signature of {model}")
-            entry = self._entries[key] = _Entry(pool.generation, task)
-        return await asyncio.shield(entry.task)
+            task = spawn(_ask_once(pool, model, version), f"signature of {model}")
+            entry = self._entries[key] = _Entry(pool.generation, now, task)
+        answer = await asyncio.shield(entry.task)
+        if isinstance(answer, GatewayError):
+            self._entries.pop(key, None)
+            raise answer
+        return answer
 
     def forget(self) -> None:
         """A model was loaded or unloaded."""
         self._entries.clear()
 
 
-def _failed(task: asyncio.Task[ModelSignature]) -> bool:
-    return task.done() and (task.cancelled() or task.exception() is not None)
+async def _ask_once(pool: Pool, model: str, version: str) -> ModelSignature | GatewayError:
+    try:
+        return await ask(pool, model, version)
+    except GatewayError as error:
+        return error
 
 
 async def ask(pool: Pool, model: str, version: str) -> ModelSignature:

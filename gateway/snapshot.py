@@ -15,7 +15,7 @@ REMEMBERED_MODELS = 4096
 class Route:
     """A route of the configuration, linked: the chain to its pool and the counters of its requests."""
 
-    __slots__ = ("_codes", "_duration", "_metrics", "handler", "name", "pool", "timeout", "version")
+    __slots__ = ("_codes", "_duration", "_metrics", "handler", "in_flight", "name", "pool", "timeout", "version")
 
     def __init__(
         self, name: str, pool: Pool, version: str, timeout: float | None, handler: Handler, metrics: Metrics
@@ -25,6 +25,7 @@ class Route:
         self.version = version
         self.timeout = timeout
         self.handler = handler
+        self.in_flight = 0
         self._metrics = metrics
         self._duration: Histogram = metrics.histogram("penstock_request_duration_seconds", (name,))
         self._codes: dict[tuple[str, int], Cell] = {}
@@ -38,7 +39,8 @@ class Route:
         return None if seconds is None else started + seconds
 
     def finish(self, api: str, code: int, seconds: float) -> None:
-        """Count a finished request."""
+        """Count a finished request, which `in_flight` counted before."""
+        self.in_flight -= 1
         cell = self._codes.get((api, code))
         if cell is None:
             labels = (self.name, api, Code(code).name)

@@ -85,6 +85,10 @@ class DataPlane:
             gauge("penstock_endpoint_inflight", labels).value = endpoint.in_flight
             gauge("penstock_endpoint_ready", labels).value = int(endpoint.live and channel.connected)
             gauge("penstock_upstream_connections", labels).value = channel.connections
+            for outcome, count in endpoint.outcomes.items():
+                self._metrics.counter("penstock_upstream_requests_total", (*labels, outcome)).value = count
+        for route in self.snapshot.routes:
+            gauge("penstock_inflight", (route.name,)).value = route.in_flight
 
     async def drain(self, delay: float, timeout: float) -> None:
         """Fail health, go on for `delay` seconds, then let what is in flight finish for at most `timeout` seconds.

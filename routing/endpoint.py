@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,14 +43,19 @@ class Channel(Protocol):
 
 
 class Endpoint:
-    """An address with live load, inventory and health. `in_flight` counts what this worker sent and did not get back."""
+    """An address with live load, inventory and health.
 
-    __slots__ = ("address", "channel", "in_flight", "inventory", "known", "live", "reason")
+    `in_flight` counts what this worker sent and did not get back; `outcomes` counts how calls ended, by "ok" or whose fault
+    the error was.
+    """
+
+    __slots__ = ("address", "channel", "in_flight", "inventory", "known", "live", "outcomes", "reason")
 
     def __init__(self, address: str, channel: Channel) -> None:
         self.address = address
         self.channel = channel
         self.in_flight = 0
+        self.outcomes: Counter[str] = Counter()
         self.live = False
         self.known = False
         self.reason = "not polled yet"

@@ -88,8 +88,11 @@ class Pool:
             call.endpoint = endpoint
             endpoint.in_flight += 1
             try:
-                return await endpoint.channel.unary(call)
+                reply = await endpoint.channel.unary(call)
+                endpoint.outcomes["ok"] += 1
+                return reply
             except GatewayError as error:
+                endpoint.outcomes[error.fault.name.lower()] += 1
                 if not self._may_go_elsewhere(call, endpoint, error):
                     raise
             finally:

@@ -55,6 +55,7 @@ class Generation:
         """Send the request. Raises `GatewayError` for a request that cannot be sent."""
         plane, match = self._plane, self._match
         self._route = route = plane.snapshot.dispatch(match.model)
+        route.in_flight += 1
         self._started = plane.loop.time()
         self._code = 0
         try:

@@ -291,6 +291,7 @@ class GrpcService:
     async def _infer(self, method: Method, head: Head, framed: Buffer, payload: Buffer, listener: Listener) -> Buffer:
         envelope = oip_grpc.scan_request(payload)
         route = self._plane.snapshot.dispatch(envelope.model)
+        route.in_flight += 1
         started = self._loop.time()
         code = 0
         try:

@@ -135,7 +135,10 @@ class InferSession:
 
     async def _forward(self, message: Buffer) -> None:
         envelope = oip_grpc.scan_request(message)
-        route = self._route = self._plane.snapshot.dispatch(envelope.model)
+        route = self._plane.snapshot.dispatch(envelope.model)
+        if self._route is None:
+            self._route = route
+            route.in_flight += 1
         if envelope.classified:
             await self._plane.guard.check_classified(route, envelope.model, envelope.version, envelope.classified)
         version = envelope.version or route.version

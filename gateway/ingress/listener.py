@@ -61,7 +61,6 @@ class Listener:
         self.requests_in_flight = 0
         self.buffered = 0
         self.refused = metrics.counter("penstock_refused_total", ("connections",))
-        self.accepted = metrics.counter("penstock_connections_total", (config.name,))
         self.received = metrics.counter("penstock_bytes_received_total", (config.name,))
         self.sent = metrics.counter("penstock_bytes_sent_total", (config.name,))
         self.metrics = metrics
@@ -85,7 +84,6 @@ class Listener:
 
     def admit(self, connection: OpenConnection, address: str) -> bool:
         """Count a new connection; False when there are too many."""
-        self.accepted.value += 1
         per_address = self.limits.connections_per_address
         if len(self.connections) >= self.limits.connections or (
             per_address is not None and self.addresses[address] >= per_address
@@ -107,6 +105,8 @@ class Listener:
 
     def replace(self, old: OpenConnection, new: OpenConnection) -> None:
         """The edge found out which protocol a connection speaks."""
+        protocol = type(new).__name__.lower()
+        self.metrics.counter("penstock_connections_total", (self.config.name, protocol)).value += 1
         self.connections.discard(old)
         self.connections.add(new)
 

@@ -70,6 +70,7 @@ class RestService:
         headers = request.headers
         plane = self._plane
         observed = plane.snapshot.dispatch(match.model)
+        observed.in_flight += 1
         started = self._loop.time()
         code = 0
         try:
