@@ -1,0 +1,62 @@
+"""Endpoints, calls and pools for tests of routing, with channels that answer from a script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from routing.call import Call, Reply
+from routing.endpoint import Endpoint
+from routing.pickers import make
+from routing.pool import Pool
+from transcoding.methods import BY_NAME
+from transcoding.status import GatewayError
+
+OK = b"\0\0\0\0\0"
+
+
+@dataclass(frozen=True)
+class State:
+    state: str
+    reason: str = ""
+
+
+class ScriptedChannel:
+    """Answers each call with the next of `answers`, the last one for ever."""
+
+    def __init__(self, *answers: GatewayError | bytes, connected: bool = True) -> None:
+        self.connected = connected
+        self.calls: list[Call] = []
+        self._answers = list(answers) or [OK]
+
+    async def unary(self, call: Call) -> Reply:
+        self.calls.append(call)
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, GatewayError):
+            raise answer
+        return Reply(answer, call.endpoint)
+
+
+def an_endpoint(
+    address: str = "a:1", models: dict[str, dict[str, str]] | None = None, channel: ScriptedChannel | None = None
+) -> Endpoint:
+    """A live endpoint; its inventory is unknown when `models` is None."""
+    endpoint = Endpoint(address, channel or ScriptedChannel())
+    endpoint.live = True
+    endpoint.known = models is not None
+    endpoint.inventory = {
+        name: {version: State(state) for version, state in versions.items()} for name, versions in (models or {}).items()
+    }
+    return endpoint
+
+
+def a_pool(
+    endpoints: Sequence[Endpoint], pick: str = "round_robin", on_retry: Callable[[str, str], None] | None = None
+) -> Pool:
+    pool = Pool("p", make(pick), on_retry)
+    pool.set_endpoints(endpoints)
+    return pool
+
+
+def a_call(model: str = "m", version: str = "", sequence: str = "") -> Call:
+    return Call(BY_NAME["ModelInfer"], model, version, (OK,), sequence=sequence)
