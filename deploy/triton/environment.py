@@ -23,7 +23,7 @@ TRITON_VERSION = "2.51.0"
 PACKAGE = "nvidia-pytriton==0.7.0"
 NUMPY = "numpy>=1.26,<2"
 STUB = "triton_python_backend_stub"
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 # numpy < 2 has wheels for these, and the Triton wheel has a Python backend for each of them.
 PYTHON_MINORS = (12, 11, 10, 9)
 _DESCRIBE = "import sys, sysconfig; print(sys.version_info[1], sysconfig.get_config_var('LIBDIR') or '', sep='\\n')"
@@ -133,10 +133,13 @@ class _Progress:
 @contextmanager
 def _locked(venv: Path) -> Iterator[None]:
     """One installer at a time: two test runs may start together."""
-    venv.parent.mkdir(parents=True, exist_ok=True)
-    with open(venv.with_name(venv.name + ".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    venv.mkdir(parents=True, exist_ok=True)
+    directory = os.open(venv, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(directory)
 
 
 def _stamp(venv: Path) -> Path:
