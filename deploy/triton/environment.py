@@ -13,11 +13,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from deploy.progress import Progress, Say
 
 TRITON_VERSION = "2.51.0"
 PACKAGE = "nvidia-pytriton==0.7.0"
@@ -27,8 +28,6 @@ PROJECT = Path(__file__).resolve().parents[2]
 # numpy < 2 has wheels for these, and the Triton wheel has a Python backend for each of them.
 PYTHON_MINORS = (12, 11, 10, 9)
 _DESCRIBE = "import sys, sysconfig; print(sys.version_info[1], sysconfig.get_config_var('LIBDIR') or '', sep='\\n')"
-
-Say = Callable[[str], None]
 
 
 class TritonError(RuntimeError):
@@ -93,7 +92,7 @@ def install(venv: Path | None = None, say: Say = print) -> Environment:
         if installed:
             return installed
         python = _existing_python(venv) or _find_python()
-        progress = _Progress(say)
+        progress = Progress(say)
         if not (venv / "bin" / "pip").exists():
             progress(f"making {venv} with Python 3.{python.minor}")
             _call([python.executable, "-m", "venv", str(venv)])
@@ -117,17 +116,6 @@ def find(venv: Path | None = None) -> Environment | None:
     python = _existing_python(venv)
     environment = Environment(venv, python) if python else None
     return environment if environment and environment.binary.is_file() else None
-
-
-class _Progress:
-    """Lines with the seconds since the first step began."""
-
-    def __init__(self, say: Say) -> None:
-        self._say = say
-        self._began = time.monotonic()
-
-    def __call__(self, line: str) -> None:
-        self._say(f"[{time.monotonic() - self._began:5.1f} s] {line}")
 
 
 @contextmanager

@@ -64,5 +64,7 @@ def _new(models: Sequence[str], explicit: bool, arguments: Sequence[str]) -> Tri
 @atexit.register
 def _stop_all() -> None:
     for server in _servers.values():
-        server.kill()
+        server.terminate()
+    for server in _servers.values():
+        server.stop()
         shutil.rmtree(server.repository.parent, ignore_errors=True)
