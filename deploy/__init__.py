@@ -1,0 +1,1 @@
+"""What surrounds a running gateway: real Triton servers for development, demo models and the demo itself."""

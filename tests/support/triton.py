@@ -1,0 +1,70 @@
+"""Real Triton servers for tests: started once per set of models, shared by all tests of a run, ended with it.
+
+    triton = start_triton(["simple", "repeat_int32"])
+    first, second = start_tritons(2, ["simple"])
+
+A test that stops or kills its server, or changes what is loaded, takes one of its own: `own_triton`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.triton import Triton
+from tests.support.model_repository import LOADABLE, write_repository
+
+_Key = tuple[tuple[str, ...], bool, tuple[str, ...], int]
+_servers: dict[_Key, Triton] = {}
+
+
+def start_triton(
+    models: Sequence[str] = LOADABLE, *, explicit: bool = False, arguments: Sequence[str] = (), number: int = 0
+) -> Triton:
+    """The shared server that has exactly these models, ready; a different `number` is another server with the same.
+
+    With `explicit`, the models are in the repository and loaded at the start, except `badload`.
+    """
+    key = (tuple(sorted(models)), explicit, tuple(arguments), number)
+    server = _servers.get(key)
+    if server is None or not server.running:
+        server = _servers[key] = _new(models, explicit, arguments).start()
+    return server.wait_ready()
+
+
+def start_tritons(count: int, models: Sequence[str] = LOADABLE, *, explicit: bool = False) -> list[Triton]:
+    """`count` shared servers with the same models."""
+    return [start_triton(models, explicit=explicit, number=number) for number in range(count)]
+
+
+@contextmanager
+def own_triton(
+    models: Sequence[str] = LOADABLE, *, explicit: bool = False, arguments: Sequence[str] = ()
+) -> Iterator[Triton]:
+    """A server for one test only. Its repository, `triton.repository`, may be changed."""
+    triton = _new(models, explicit, arguments)
+    try:
+        yield triton.start().wait_ready()
+    finally:
+        triton.kill()
+        shutil.rmtree(triton.repository.parent)
+
+
+def _new(models: Sequence[str], explicit: bool, arguments: Sequence[str]) -> Triton:
+    directory = Path(tempfile.mkdtemp(prefix="penstock-test-"))
+    repository = write_repository(directory / "models", models)
+    loaded = [name for name in models if name != "badload"]
+    return Triton(repository, explicit=explicit, models=loaded, log=directory / "triton.log", arguments=arguments)
+
+
+@atexit.register
+def _stop_all() -> None:
+    for server in _servers.values():
+        server.terminate()
+    for server in _servers.values():
+        server.stop()
+        shutil.rmtree(server.repository.parent, ignore_errors=True)
