@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from gateway.ingress.grpc_head import Head
 from transcoding.http2 import hpack
 from transcoding.metadata import Forwarding
@@ -23,19 +21,15 @@ class HeaderForwarding:
 
     def fragment(self, headers: dict[bytes, bytes], allow: tuple[str, ...]) -> bytes:
         """The fragment for the headers of an HTTP request, b"" when none travels on."""
-        rule = self._rule(allow)
-        if not rule.wants(headers):
-            return b""
-        return _encode(rule.select(headers.items()))
+        return _encode(self._rule(allow).choose(headers.items()))
 
     def of_head(self, head: Head, allow: tuple[str, ...]) -> bytes:
         """The fragment for the metadata of a gRPC call, kept with its head."""
         fragment = head.forwarded.get(allow)
         if fragment is None:
-            fragment = head.forwarded[allow] = _encode(self._rule(allow).select(head.fields))
+            fragment = head.forwarded[allow] = _encode(self._rule(allow).choose(head.fields))
         return fragment
 
 
-def _encode(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-    chosen = list(fields)
-    return hpack.encode(chosen) if chosen else b""
+def _encode(fields: list[tuple[bytes, bytes]]) -> bytes:
+    return hpack.encode(fields) if fields else b""

@@ -18,9 +18,10 @@ from routing.pool import Pool
 from transcoding.aggregate import merge
 from transcoding.dialects.oip_management import check_load
 from transcoding.grpc_framing import frame
-from transcoding.health import check_reply, requested_service
+from transcoding.health import check
 from transcoding.message import Buffer
 from transcoding.methods import Method
+from transcoding.reflection import SERVICES
 from transcoding.status import Code, Fault, GatewayError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Management:
 
     def _own(self, method: Method, message: bytes) -> bytes:
         if method.name == "Check":
-            return check_reply(self._plane.health(requested_service(message)))
+            return check(message, SERVICES, self._plane.serving)
         if method.name == "ServerLive":
             return bytes(service_pb2.ServerLiveResponse(live=True).SerializeToString())
         return bytes(service_pb2.ServerReadyResponse(ready=self._plane.serving).SerializeToString())

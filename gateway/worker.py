@@ -18,7 +18,6 @@ from gateway.signatures import Signatures
 from gateway.snapshot import Snapshot
 from gateway.telemetry.metrics import Metrics
 from gateway.world import World
-from transcoding.health import SERVICES, Serving
 
 if TYPE_CHECKING:
     from gateway.ingress.watch import WatchSession
@@ -66,10 +65,6 @@ class DataPlane:
         """Each route has somewhere to go, and nothing is ending."""
         return not self.draining and all(route.pool.live for route in self.snapshot.routes)
 
-    def health(self, service: str, watch: bool = False) -> Serving:
-        """The state of a gRPC service. Raises `GatewayError` NOT_FOUND for an unknown one, unless it is watched."""
-        return SERVICES.state(service, self.serving, watch)
-
     def report(self) -> None:
         """Set the gauges of a report."""
         gauge = self._metrics.gauge
@@ -100,6 +95,8 @@ class DataPlane:
         for watcher in list(self.watchers):
             watcher.tell()
         await asyncio.sleep(delay)
+        for watcher in list(self.watchers):
+            watcher.end()
         for listener in self._listeners:
             listener.start_draining()
         limit = self.loop.time() + timeout

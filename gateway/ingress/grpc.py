@@ -327,5 +327,5 @@ class GrpcService:
         if method.kind == "stream":
             return InferSession(self._plane, head, stream)
         if method.kind == "reflection":
-            return ReflectionSession(method, stream)
+            return ReflectionSession(stream)
         return WatchSession(self._plane, stream)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
-from transcoding.health import check_reply, requested_service
+from transcoding.health import watched
 from transcoding.message import Buffer
-from transcoding.reflection import reflector_for
+from transcoding.reflection import SERVICES, gateway_reflector
+from transcoding.status import Code, Fault, GatewayError
 
 if TYPE_CHECKING:
     from gateway.ingress.grpc import GrpcStream
     from gateway.worker import DataPlane
-    from transcoding.methods import Method
+
+gateway_reflection = cache(gateway_reflector)
 
 
 class WatchSession:
@@ -20,31 +23,36 @@ class WatchSession:
     def __init__(self, plane: DataPlane, stream: GrpcStream) -> None:
         self._plane = plane
         self._stream = stream
-        self._service: str | None = None
+        self._request: bytes | None = None
         self._told: bytes | None = None
         stream.send_head()
 
     def message_received(self, message: Buffer) -> None:
         """The service to watch."""
-        if self._service is None:
-            self._service = requested_service(bytes(message), watch=True)
+        if self._request is None:
+            self._request = bytes(message)
             self._plane.watchers.add(self)
             self.tell()
 
     def tell(self) -> None:
         """Send the state if it is another than the last one sent."""
-        assert self._service is not None
-        state = check_reply(self._plane.health(self._service, watch=True))
+        assert self._request is not None
+        state = watched(self._request, SERVICES, self._plane.serving)
         if state != self._told and not self._stream.congested:
             self._told = state
             self._stream.send(state)
+
+    def end(self) -> None:
+        """The gateway ends: the client should watch another one."""
+        self._plane.watchers.discard(self)
+        self._stream.fail(GatewayError(Code.UNAVAILABLE, "the gateway is going away", fault=Fault.GATEWAY))
 
     def half_closed(self) -> None:
         """Watching goes on until the client cancels."""
 
     def client_writable(self) -> None:
         """A change may have waited."""
-        if self._service is not None:
+        if self._request is not None:
             self.tell()
 
     def client_gone(self) -> None:
@@ -55,8 +63,8 @@ class WatchSession:
 class ReflectionSession:
     """`ServerReflectionInfo`: one answer per question, in order."""
 
-    def __init__(self, method: Method, stream: GrpcStream) -> None:
-        self._reflector = reflector_for(method.service)
+    def __init__(self, stream: GrpcStream) -> None:
+        self._reflector = gateway_reflection()
         self._stream = stream
         stream.send_head()
 
