@@ -1,0 +1,38 @@
+"""How `config.schema` describes a field: its form, its bounds and one sentence for the reader."""
+
+from __future__ import annotations
+
+from msgspec import Meta
+
+HOUR, DAY = 3600.0, 86400.0
+GIB = 1024**3
+
+
+def duration(says: str, low: float = 0.001, high: float = DAY) -> Meta:
+    """Seconds, from `low` to `high`; written as `250ms`, `10s` or `1m30s`."""
+    return Meta(ge=low, le=high, description=says, extra={"form": "duration"})
+
+
+def size(says: str, low: int = 1, high: int = 2 * GIB) -> Meta:
+    """Bytes, from `low` to `high`; written as `64MiB`."""
+    return Meta(ge=low, le=high, description=says, extra={"form": "size"})
+
+
+def count(says: str, low: int = 1, high: int = 1_000_000) -> Meta:
+    """A whole number from `low` to `high`."""
+    return Meta(ge=low, le=high, description=says)
+
+
+def text(says: str, form: str = "text") -> Meta:
+    """Text of one of `config.forms.FORMS`, kept as written."""
+    return Meta(description=says, extra={"form": form})
+
+
+def several(says: str) -> Meta:
+    """A list with at least one item."""
+    return Meta(min_length=1, description=says)
+
+
+def one_or_several(says: str) -> Meta:
+    """A list with at least one item; a single item needs no list."""
+    return Meta(min_length=1, description=says, extra={"bare_item": True})

@@ -1,0 +1,66 @@
+"""The files that a configuration names: where they are, and whether they hold what they should.
+
+Looked at when a configuration is loaded, so that `penstock check` finds a missing key before a restart does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path as FilePath
+
+import msgspec
+
+from config.checks import Finding
+from config.problems import Path, quote
+from config.schema import Config, Tls
+
+_MAX_PEM = 1024 * 1024
+_MARKERS = {"certificate": b"CERTIFICATE-----", "key": b"PRIVATE KEY-----", "client_ca": b"CERTIFICATE-----"}
+_ENCRYPTED = (b"BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")  # RFC 5958 and RFC 1421
+
+
+def resolve_paths(config: Config, base: FilePath) -> Config:
+    """The same configuration with paths that start at `base` where they were relative."""
+    listeners = tuple(
+        msgspec.structs.replace(listener, tls=_resolve_tls(listener.tls, base)) if listener.tls else listener
+        for listener in config.listen
+    )
+    state = str(base / config.state_directory) if config.state_directory else config.state_directory
+    return msgspec.structs.replace(config, listen=listeners, state_directory=state)
+
+
+def check_files(config: Config) -> Iterator[Finding]:
+    """Every file that is missing, unreadable or of another kind. Paths are used as they are."""
+    for i, listener in enumerate(config.listen):
+        if listener.tls:
+            yield from _check_tls(listener.tls, ("listen", i, "tls"))
+    state = config.state_directory
+    if state and os.path.exists(state) and not os.path.isdir(state):
+        yield ("state_directory",), f"expected a folder, got the file {quote(state)}"
+
+
+def _resolve_tls(tls: Tls, base: FilePath) -> Tls:
+    written = {field: getattr(tls, field) for field in _MARKERS}
+    return msgspec.structs.replace(tls, **{field: str(base / path) for field, path in written.items() if path})
+
+
+def _check_tls(tls: Tls, path: Path) -> Iterator[Finding]:
+    for field, marker in _MARKERS.items():
+        file = getattr(tls, field)
+        if file and (problem := _check_pem(file, marker)):
+            yield (*path, field), problem
+
+
+def _check_pem(file: str, marker: bytes) -> str:
+    """What is wrong with the file, or nothing."""
+    try:
+        with open(file, "rb") as stream:
+            content = stream.read(_MAX_PEM)
+    except OSError as error:
+        return f"cannot read {quote(file)}: {error.strerror}"
+    if any(sign in content for sign in _ENCRYPTED):
+        return f"expected a private key without a passphrase, got an encrypted one in {quote(file)}"
+    if marker not in content:
+        return f"expected a PEM file with '-----BEGIN {marker.decode()}', got {quote(file)} without it"
+    return ""

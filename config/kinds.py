@@ -1,0 +1,10 @@
+"""The kinds that a configuration may name: the words that other packages give a meaning to.
+
+`config` imports nothing of ours, so what it must know of the others is written here, and the tests hold the lists to
+the directories that they mirror.
+"""
+
+from __future__ import annotations
+
+# routing/pickers/*.py
+PICKERS = ("least_inflight", "round_robin")

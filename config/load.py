@@ -1,0 +1,83 @@
+"""Text or file to `Config`, or one `ConfigError` with every mistake in it.
+
+Four steps, each of which adds its mistakes: nodes with positions (`nodes`), typed values (`decode`), what holds between
+them (`checks`), and the files they name (`files`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import msgspec
+import msgspec.inspect
+
+from config.checks import check, listener_name, route_name
+from config.decode import Decoder
+from config.files import check_files, resolve_paths
+from config.kinds import PICKERS
+from config.nodes import MAX_BYTES, Unreadable, compose
+from config.problems import ConfigError, Problem
+from config.schema import Config
+
+__all__ = ["ConfigError", "Problem", "load", "parse"]
+
+_CONFIG = msgspec.inspect.type_info(Config)
+
+
+def load(path: str | os.PathLike[str], pickers: Collection[str] = PICKERS) -> Config:
+    """The configuration in a file. Relative paths in it start at its folder. Raises ConfigError."""
+    file = Path(path).absolute()
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+        text = content.decode()
+    except OSError as error:
+        raise _whole(str(path), f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise _not_utf8(str(path), error) from error
+    return parse(text, str(path), file.parent, pickers)
+
+
+def parse(
+    text: str, source_name: str, base_dir: str | os.PathLike[str] | None = None, pickers: Collection[str] = PICKERS
+) -> Config:
+    """The configuration in `text`; `source_name` stands for the file in messages. With `base_dir`, relative paths start
+    there and the files are looked at; without, paths stay as written and no file is touched. Raises ConfigError."""
+    try:
+        root = compose(text)
+    except Unreadable as error:
+        raise ConfigError([Problem(source_name, error.line, error.column, "", error.message)]) from error
+    if root is None:
+        raise _whole(source_name, "expected a mapping with listen, pools and routes, got an empty file")
+    decoder = Decoder(source_name)
+    config: Config = decoder.decode(_CONFIG, root)
+    findings = list(check(config, pickers))
+    if base_dir is not None and config:
+        config = resolve_paths(config, Path(base_dir))
+        findings += check_files(config)
+    for path, message in findings:
+        decoder.report_at(path, message)
+    if decoder.problems:
+        raise ConfigError(decoder.problems)
+    return _named(config)
+
+
+def _named(config: Config) -> Config:
+    return msgspec.structs.replace(
+        config,
+        listen=tuple(msgspec.structs.replace(item, name=listener_name(item)) for item in config.listen),
+        routes=tuple(msgspec.structs.replace(item, name=route_name(item)) for item in config.routes),
+    )
+
+
+def _whole(file: str, message: str) -> ConfigError:
+    return ConfigError([Problem(file, 1, 1, "", message)])
+
+
+def _not_utf8(file: str, error: UnicodeDecodeError) -> ConfigError:
+    before = error.object[: error.start].decode().split("\n")
+    bad = error.object[error.start]
+    message = f"expected UTF-8 text, got the byte 0x{bad:02x}"
+    return ConfigError([Problem(file, len(before), len(before[-1]) + 1, "", message)])
