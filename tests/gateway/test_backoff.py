@@ -1,3 +1,5 @@
+"""Waits between tries."""
+
 from __future__ import annotations
 
 from gateway.backoff import Backoff

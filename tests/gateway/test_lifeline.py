@@ -1,3 +1,5 @@
+"""Real processes that die with their parent."""
+
 from __future__ import annotations
 
 import subprocess
@@ -8,7 +10,10 @@ from gateway.supervisor import environment
 from tests.support.deadline import until
 from tests.support.gateway_process import alive
 
-CHILD = "import os, sys; from gateway import lifeline; lifeline.hold(int(sys.argv[1])); print(os.getpid(), flush=True); sys.stdin.read()"
+CHILD = (
+    "import os, sys; from gateway import lifeline; lifeline.hold(int(sys.argv[1]));"
+    "print(os.getpid(), flush=True); sys.stdin.read()"
+)
 PARENT = (
     "import os, subprocess, sys;"
     f"subprocess.Popen([sys.executable, '-c', {CHILD!r}, str(os.getpid())], stdin=subprocess.PIPE).wait()"

@@ -1,3 +1,5 @@
+"""What a line of the log looks like, to machines and people."""
+
 from __future__ import annotations
 
 import io

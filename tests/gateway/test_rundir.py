@@ -1,3 +1,5 @@
+"""The directory of a gateway."""
+
 from __future__ import annotations
 
 import stat

@@ -1,3 +1,5 @@
+"""The gateway spawns as routing does."""
+
 from __future__ import annotations
 
 from gateway.tasks import spawn

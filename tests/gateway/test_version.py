@@ -1,3 +1,5 @@
+"""The version, installed or not."""
+
 from __future__ import annotations
 
 import pytest

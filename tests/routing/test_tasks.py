@@ -1,3 +1,5 @@
+"""Tasks that are kept and whose errors show."""
+
 from __future__ import annotations
 
 import asyncio

@@ -1,3 +1,5 @@
+"""The rows of the table keep the conventions of Prometheus."""
+
 from __future__ import annotations
 
 import pytest

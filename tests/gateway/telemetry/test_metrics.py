@@ -1,3 +1,5 @@
+"""Cells and histograms of one process."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Sums over workers that come, go and die, and what Prometheus reads."""
+
 from __future__ import annotations
 
 from typing import Any
