@@ -12,7 +12,6 @@ from prometheus_client.registry import Collector
 from gateway.telemetry.families import FAMILIES, Family
 from gateway.telemetry.metrics import Labels, Values
 
-
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 

@@ -19,3 +19,8 @@ def test_names_follow_the_conventions(family: Family) -> None:
 def test_only_histograms_have_bounds_and_they_grow(family: Family) -> None:
     assert bool(family.bounds) == (family.kind == "histogram")
     assert list(family.bounds) == sorted(set(family.bounds))
+
+
+def test_names_differ_without_the_suffix_of_counters() -> None:
+    names = [family.name.removesuffix("_total") for family in FAMILIES.values()]
+    assert len(names) == len(set(names))
