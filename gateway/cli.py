@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from config.schema import Config
-from gateway import exits, lifeline, logs
+from gateway import lifeline, logs
+from gateway.lifeline import Exit
 from gateway.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ T = TypeVar("T")
 class CommandError(Exception):
     """A command cannot go on: the text is for stderr, `code` is the exit code."""
 
-    def __init__(self, message: str, code: int = exits.BAD_CONFIG) -> None:
+    def __init__(self, message: str, code: int = Exit.BAD_CONFIG) -> None:
         super().__init__(message)
         self.code = code
 
@@ -78,7 +79,7 @@ def check(options: argparse.Namespace, parts: Parts) -> int:
     config = parts.load(options.file)
     counts = ((len(config.listen), "listener"), (len(config.pools), "pool"), (len(config.routes), "route"))
     print(f"{options.file}: ok ({', '.join(_count(number, noun) for number, noun in counts)})")
-    return exits.OK
+    return Exit.OK
 
 
 def serve(options: argparse.Namespace, parts: Parts) -> int:
@@ -97,7 +98,7 @@ def version(options: argparse.Namespace, parts: Parts) -> int:
     from gateway.version import version as running
 
     print(f"penstock {running()}")
-    return exits.OK
+    return Exit.OK
 
 
 def _supervise(config: Config, workers: int, log_level: str, parts: Parts) -> int:
@@ -106,7 +107,7 @@ def _supervise(config: Config, workers: int, log_level: str, parts: Parts) -> in
     try:
         directory = RunDirectory.make(config.state_directory)
     except OSError as error:
-        raise CommandError(f"state_directory: {error}", exits.FAILED) from error
+        raise CommandError(f"state_directory: {error}", Exit.FAILED) from error
     try:
         directory.write_config(config)
         launcher = parts.launcher or own_launcher()

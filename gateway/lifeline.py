@@ -1,10 +1,21 @@
-"""A child process that dies with its parent, even when that one gets SIGKILL."""
+"""What a child owes the supervisor: to die with it, even when that one gets SIGKILL, and exit codes that say why."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import signal
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of all processes."""
+
+    OK = 0
+    FAILED = 1
+    BAD_CONFIG = 2
+    CANNOT_LISTEN = 3  # at a child's first start this ends the gateway, since no restart will help
+
 
 _PR_SET_PDEATHSIG = 1
 

@@ -6,10 +6,10 @@ import asyncio
 import logging
 
 from config.schema import Config
-from gateway import exits
 from gateway.admin.api import AdminServer
 from gateway.control.plane import Plane
 from gateway.control.process import ReadinessWatch, announce
+from gateway.lifeline import Exit
 from gateway.link import DirectLink, OnWorld
 from gateway.worker_main import MakeDataPlane, Worker
 
@@ -43,14 +43,14 @@ class Single:
             await self._admin.start()
         except OSError as error:
             _log.error("cannot open the admin port: %s", error)
-            return exits.CANNOT_LISTEN
+            return Exit.CANNOT_LISTEN
         try:
             async with asyncio.TaskGroup() as group:
                 polling = group.create_task(self._plane.run(), name="plane")
                 code = await self._worker.run(self._config.drain.delay)
                 polling.cancel()
         except asyncio.CancelledError:
-            return exits.FAILED
+            return Exit.FAILED
         finally:
             await self._admin.close()
         return code

@@ -20,8 +20,8 @@ from typing import Any
 import msgspec
 
 from config.schema import Drain
-from gateway import exits
 from gateway.backoff import Backoff
+from gateway.lifeline import Exit
 from gateway.tasks import spawn
 
 STABLE = 30.0
@@ -82,7 +82,7 @@ class Child:
             self.code = await self._run_once()
             if self._ending.is_set():
                 return
-            if self.code == exits.CANNOT_LISTEN and self._starts == 1:
+            if self.code == Exit.CANNOT_LISTEN and self._starts == 1:
                 self._fatal(self)
                 return
             if loop.time() - started >= STABLE:
@@ -97,7 +97,7 @@ class Child:
             )
         except OSError as error:
             _log.error("cannot start %s: %s", self.name, error)
-            return exits.FAILED
+            return Exit.FAILED
         self._process = process
         if self._ending.is_set():
             self.send(signal.SIGTERM)
@@ -158,8 +158,8 @@ class Supervisor:
         await asyncio.wait(keepers.values())
         if killed:
             _log.error("killed, did not end in time: %s", ", ".join(killed))
-        drained = all(child.code in (exits.OK, -signal.SIGTERM) for child in self._workers)
-        return exits.OK if drained and not killed and not self._failed else exits.FAILED
+        drained = all(child.code in (Exit.OK, -signal.SIGTERM) for child in self._workers)
+        return Exit.OK if drained and not killed and not self._failed else Exit.FAILED
 
     def _fail(self, child: Child) -> None:
         _log.error("%s cannot open its port; giving up", child.name)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from gateway import exits
+from gateway.lifeline import Exit
 from gateway.link import OnWorld, WorkerLink
 from gateway.telemetry.metrics import Metrics, measure_process
 from gateway.world import Report, World
@@ -63,7 +63,7 @@ class Worker:
         self._plane = make(index, self._metrics, self._link.refresh)
         self._world: World | None = None
         self._stop = asyncio.Event()
-        self._exit = exits.OK
+        self._exit = Exit.OK
 
     def stop(self) -> None:
         """Let `run` drain and return."""
@@ -76,7 +76,7 @@ class Worker:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._link.run(), name="link"), group.create_task(self._report_forever())]
                 await self._stop.wait()
-                if self._world is not None and self._exit == exits.OK:
+                if self._world is not None and self._exit == Exit.OK:
                     await asyncio.sleep(delay)
                     await self._plane.drain(0.0, self._world.config.drain.timeout)
                 self._report()
@@ -96,7 +96,7 @@ class Worker:
         except OSError as error:
             _log.error("cannot apply generation %d: %s", world.generation, error)
             if first:
-                self._exit = exits.CANNOT_LISTEN
+                self._exit = Exit.CANNOT_LISTEN
                 self.stop()
             return
         except Exception:

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Callable
 
 from config.schema import Config, Listener
-from gateway import exits
 from gateway.admin.api import AdminServer
 from gateway.control.link_server import LinkServer
 from gateway.control.plane import Plane
+from gateway.lifeline import Exit
 from gateway.rundir import RunDirectory
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Control:
             await self._admin.start()
         except OSError as error:
             _log.error("cannot open the admin port: %s", error)
-            return exits.CANNOT_LISTEN
+            return Exit.CANNOT_LISTEN
         await self._server.start()
         try:
             async with asyncio.TaskGroup() as group:
@@ -61,7 +61,7 @@ class Control:
         finally:
             await self._server.close()
             await self._admin.close()
-        return exits.OK
+        return Exit.OK
 
 
 class ReadinessWatch:

@@ -1,7 +1,7 @@
 """Every metric that Penstock has: one row each, in the order of `/metrics`.
 
 Names and units follow https://prometheus.io/docs/practices/naming/. A new metric is a row here and a cell where the
-fact is known.
+fact is known. OpenMetrics strips `_total` from a counter's family, so no gauge may have the name that remains.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _TABLE = (
     Family("penstock_refused_total", "counter", "Requests and connections refused by the gateway itself.", ("reason",)),
     Family("penstock_retries_total", "counter", "Calls sent again, to another endpoint.", ("pool", "reason")),
     Family("penstock_connections", "gauge", "Client connections open now.", ("listener", "protocol")),
-    Family("penstock_connections_total", "counter", "Client connections accepted.", ("listener", "protocol")),
+    Family("penstock_connections_accepted_total", "counter", "Client connections accepted.", ("listener", "protocol")),
     Family("penstock_streams", "gauge", "HTTP/2 streams open now.", ("listener",)),
     Family("penstock_buffered_bytes", "gauge", "Bytes of bodies and replies held for clients now.", ("listener",)),
     Family("penstock_bytes_received_total", "counter", "Bytes read from clients.", ("listener",)),

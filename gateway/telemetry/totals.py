@@ -12,6 +12,8 @@ from prometheus_client.registry import Collector
 from gateway.telemetry.families import FAMILIES, Family
 from gateway.telemetry.metrics import Labels, Values
 
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
 
 class Totals(Collector):
     """The last values of each worker, and the sum of those that are gone, so that no sum ever goes back."""
@@ -53,11 +55,13 @@ class Totals(Collector):
         """The exposition that the `Accept` header asks for, and its content type."""
         registry = CollectorRegistry(auto_describe=False)
         registry.register(self)
-        try:
-            encode, content_type = choose_encoder(accept)
-        except ValueError:  # a version that is no number
-            encode, content_type = choose_encoder("")
+        encode, content_type = choose_encoder(OPENMETRICS if _wants_openmetrics(accept) else "")
         return encode(registry), content_type
+
+
+def _wants_openmetrics(accept: str) -> bool:
+    """Only the media type counts: `choose_encoder` raises for versions in `Accept` that are no numbers."""
+    return any(part.partition(";")[0].strip().lower() == "application/openmetrics-text" for part in accept.split(","))
 
 
 def _add(total: Values, values: Values) -> None:

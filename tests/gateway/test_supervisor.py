@@ -119,7 +119,7 @@ def test_a_second_signal_kills(tmp_path: Path, triton: IndexServer) -> None:
         gateway.kill()
 
 
-def test_a_worker_that_does_not_end_is_killed(tmp_path: Path, triton: IndexServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_does_not_end_is_killed(tmp_path: Path, triton: IndexServer) -> None:
     config = a_config(triton.address, admin=f"127.0.0.1:{free_port()}", drain=Drain(0.0, 0.1))
     gateway = GatewayProcess(tmp_path, config, workers=1)
     try:

@@ -83,7 +83,7 @@ class LineDataPlane:
             case ["slow", seconds]:
                 await asyncio.sleep(float(seconds))
             case ["block", seconds]:
-                time.sleep(float(seconds))  # noqa: ASYNC251 - the point
+                time.sleep(float(seconds))
             case ["refresh", pool]:
                 await self._refresh(pool)
             case ["world"]:

@@ -29,8 +29,11 @@ def free_port() -> int:
         return port
 
 
+QUICK_DRAIN = Drain(0.3, 5.0)
+
+
 def a_config(
-    *endpoints: str, listen: str = "", admin: str = "127.0.0.1:0", drain: Drain = Drain(0.3, 5.0), interval: float = 0.2
+    *endpoints: str, listen: str = "", admin: str = "127.0.0.1:0", drain: Drain = QUICK_DRAIN, interval: float = 0.2
 ) -> Config:
     """One listener, one pool, one route for all models."""
     readiness = Readiness(interval=interval, timeout=1.0)

@@ -43,14 +43,14 @@ class IndexServer(_services.GRPCInferenceServiceServicer):  # type: ignore[misc]
             self._server.stop(None).wait(5)
             self._server = None
 
-    def ServerLive(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def ServerLive(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.polls += 1
         self.hang.wait(20)
         if self.live_fault is not None:
             context.abort(self.live_fault, "told to fail")
         return _messages.ServerLiveResponse(live=self.live)
 
-    def RepositoryIndex(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+    def RepositoryIndex(self, request: Any, context: grpc.ServicerContext) -> Any:
         if self.index_fault is not None:
             context.abort(self.index_fault, "told to fail")
         answer = _messages.RepositoryIndexResponse()
