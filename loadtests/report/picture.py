@@ -1,0 +1,104 @@
+"""A run as a picture: one panel of bars for each row, drawn as plain SVG.
+
+A bar is the median over the rounds, the thin line across its end the lowest and the highest. A dashed line marks the
+aim: the figure that the subject owes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+from loadtests.measure import Spread
+from loadtests.report.markdown import HEADINGS, ordered
+from loadtests.results import Document, RowResult
+
+WIDTH, LABELS, PLOT, FIGURES = 860, 230, 500, 110
+BAR, STEP, TITLE, GAP, MARGIN = 16, 24, 46, 26, 20
+SUBJECT, PEER, INK, FAINT, AIM = "#0b7285", "#adb5bd", "#212529", "#868e96", "#c92a2a"
+
+
+@dataclass(frozen=True)
+class _Bar:
+    label: str
+    figure: Spread
+    subject: bool
+
+
+def render(document: Document) -> str:
+    """The SVG document."""
+    parts: list[str] = []
+    top = MARGIN
+    for row in document.rows:
+        bars = _bars(document, row)
+        if bars:
+            parts.append(_panel(row, bars, _owed(document, row), top))
+            top += TITLE + STEP * len(bars) + GAP
+    caption = f"{document.effort} run, {document.date}; median and range over rounds; dashed: the aim for the subject"
+    parts.append(_text(MARGIN, top, caption, FAINT, 11))
+    height = top + MARGIN
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
+            f'viewBox="0 0 {WIDTH} {height}" font-family="system-ui, sans-serif">',
+            f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
+            *parts,
+            "</svg>\n",
+        ]
+    )
+
+
+def _bars(document: Document, row: RowResult) -> list[_Bar]:
+    figures = [(peer, row.spread(peer, row.primary)) for peer in ordered(row)]
+    return [_Bar(document.labels[p], figure, p == document.subject) for p, figure in figures if figure]
+
+
+def _owed(document: Document, row: RowResult) -> float | None:
+    """The aim in the row's own unit: the limit times the peer's median, or the limit itself."""
+    for aim in document.aims:
+        if aim.row == row.name and aim.metric == row.primary:
+            peer = row.spread(aim.peer, aim.metric) if aim.peer else None
+            return aim.limit if aim.peer is None else aim.limit * peer.median if peer else None
+    return None
+
+
+def _panel(row: RowResult, bars: list[_Bar], owed: float | None, top: float) -> str:
+    largest = max([bar.figure.high for bar in bars] + ([owed] if owed else []))
+    scale = PLOT / largest if largest > 0 else 0.0
+    first = top + TITLE
+    parts = [
+        _text(MARGIN, top + 14, row.title, INK, 14, bold=True),
+        _text(MARGIN, top + 32, HEADINGS[row.primary], FAINT, 12),
+        *(_bar(bar, scale, first + STEP * index) for index, bar in enumerate(bars)),
+    ]
+    if owed:
+        x = LABELS + owed * scale
+        parts.append(_line(x, first - 4, x, first + STEP * len(bars) - 4, AIM, 'stroke-dasharray="5 4"'))
+    return "\n".join(parts)
+
+
+def _bar(bar: _Bar, scale: float, top: float) -> str:
+    middle, end = top + BAR / 2, LABELS + max(0.0, bar.figure.median) * scale
+    low, high = (LABELS + max(0.0, value) * scale for value in (bar.figure.low, bar.figure.high))
+    fill = SUBJECT if bar.subject else PEER
+    rectangle = f'<rect x="{LABELS}" y="{top:.1f}" width="{end - LABELS:.1f}" height="{BAR}" rx="2" fill="{fill}"/>'
+    return "\n".join(
+        [
+            _text(LABELS - 8, middle + 4, bar.label, INK, 12, bold=bar.subject, anchor="end"),
+            rectangle,
+            _line(low, middle, high, middle, INK),
+            _text(max(end, high) + 8, middle + 4, f"{bar.figure.median:,.3g}", INK, 12, bold=bar.subject),
+        ]
+    )
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, colour: str, more: str = "") -> str:
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" {more}/>'
+
+
+def _text(x: float, y: float, text: str, colour: str, size: int, *, bold: bool = False, anchor: str = "start") -> str:
+    weight = ' font-weight="600"' if bold else ""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}"{weight}>'
+        f"{escape(text)}</text>"
+    )
