@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-Buffer = bytes | memoryview
+Buffer = bytes | memoryview  # a memoryview is one-dimensional, of format "B"
 Parameter = bool | int | float | str
 Parameters = dict[str, Parameter]
 
@@ -55,3 +55,19 @@ class InferReply:
     id: str = ""
     parameters: Parameters | None = None
     outputs: list[Tensor] = field(default_factory=list)
+
+
+@dataclass(slots=True, frozen=True)
+class ModelSignature:
+    """What one model version takes and gives, from its metadata and configuration.
+
+    `inputs` and `outputs` map a tensor's name to (datatype, shape). Shapes are those of the metadata: -1 for a variable
+    dimension, and with `max_batch_size` > 0 the first dimension is the batch, -1.
+    """
+
+    name: str
+    version: str
+    max_batch_size: int
+    decoupled: bool
+    inputs: dict[str, tuple[str, tuple[int, ...]]]
+    outputs: dict[str, tuple[str, tuple[int, ...]]]

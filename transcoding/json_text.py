@@ -1,0 +1,96 @@
+"""JSON text to Python values and back, as strict as orjson and with one addition: NaN, Infinity and -Infinity.
+
+Triton's parser (rapidjson with kParseNanAndInfFlag) takes those three literals and its writer emits them, so both ways
+know them here. What else differs between JSON parsers is fixed as follows: a repeated key's last value wins, an integer
+outside of [-2^63, 2^64) becomes a float, a number too large for a double, a lone surrogate and a byte order mark are
+errors, and so are documents that nest deeper than `MAX_DEPTH`, Triton's own cap.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import numpy as np
+import orjson
+
+from transcoding.status import GatewayError, invalid
+
+MAX_DEPTH = 100
+
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_STRINGS = re.compile(_STRING, re.DOTALL)
+_CONSTANTS = re.compile(_STRING + rb"|NaN|-?Infinity", re.DOTALL)
+_STAND_INS = {b"NaN": b"0.0", b"Infinity": b"0.000000", b"-Infinity": b"-0.000000"}  # of the same length
+_STEP = np.zeros(256, np.int32)
+_STEP[list(b"[{")] = 1
+_STEP[list(b"]}")] = -1
+
+
+def loads(body: bytes) -> Any:
+    """The value of a JSON text. Raises GatewayError (400) with the place of the mistake as a byte offset."""
+    check_depth(body)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if b"NaN" in body or b"Infinity" in body:
+            return _loads_with_constants(body)
+        raise _syntax_error(error) from None
+
+
+def check_depth(body: bytes) -> None:
+    """Raises GatewayError (400) when a document nests deeper than `MAX_DEPTH`, before any parser recurses into it."""
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+        raise invalid(f"request body: JSON nested deeper than {MAX_DEPTH} levels")
+
+
+def _depth(body: bytes) -> int:
+    """Brackets outside of strings, counted by numpy: 1.6 MB take 0.5 ms where a loop would take 60."""
+    marks = np.frombuffer(_STRINGS.sub(b"", body), np.uint8)
+    # [ ] { } are 0x5b 0x5d 0x7b 0x7d; the mask lets four other codes through, for which the step is 0.
+    brackets = marks[(marks | 0x26) == 0x7F]
+    return int(np.cumsum(_STEP[brackets]).max(initial=0))
+
+
+def _loads_with_constants(body: bytes) -> Any:
+    """orjson judges the text with numbers in the constants' places, then `json` reads what is there."""
+    try:
+        orjson.loads(_CONSTANTS.sub(_stand_in, body))
+        return json.loads(body.decode(), parse_int=_integer)
+    except json.JSONDecodeError as error:  # orjson's is a subclass
+        raise _syntax_error(error) from None
+
+
+def _stand_in(match: re.Match[bytes]) -> bytes:
+    token = match[0]
+    return _STAND_INS.get(token, token)
+
+
+def _integer(digits: str) -> int | float:
+    """As orjson does: a float beyond 64 bits."""
+    value = int(digits)
+    return value if -(2**63) <= value < 2**64 else float(digits)
+
+
+def _syntax_error(error: json.JSONDecodeError) -> GatewayError:
+    offset = len(error.doc[: error.pos].encode("utf-8", "replace"))
+    return invalid(f"request body: expected JSON, {error.msg} at byte {offset}")
+
+
+def dumps(value: Any) -> bytes:
+    """Compact JSON of plain values. Non-finite floats are written as Triton does; orjson alone would write null."""
+    text = orjson.dumps(value)
+    if b"null" not in text:
+        return text
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def quote(value: Any) -> str:
+    """A JSON value for an error text, short whatever was sent."""
+    if type(value) is list:
+        return "an array"
+    if type(value) is dict:
+        return "an object"
+    text = json.dumps(value[:40] if type(value) is str else value, ensure_ascii=False)
+    return text if len(text) <= 40 else text[:37] + "..."
