@@ -16,8 +16,8 @@ from routing.call import Call
 from routing.endpoint import Endpoint
 from routing.pool import Pool
 from transcoding.aggregate import merge
-from transcoding.dialects.oip_management import check_load
-from transcoding.grpc_framing import frame
+from transcoding.dialects.repository_json import check_load
+from transcoding.grpc_framing import encode_message
 from transcoding.health import check
 from transcoding.message import Buffer
 from transcoding.methods import Method
@@ -119,7 +119,7 @@ class Management:
             return error
 
     def _call(self, method: Method, model: str, version: str, message: bytes) -> Call:
-        framed: Sequence[Buffer] = (frame(len(message)) + message,)
+        framed: Sequence[Buffer] = (encode_message((message,)),)
         return Call(method, model, version, framed, deadline=self._plane.loop.time() + TIMEOUT)
 
     def _pools(self, model: str) -> list[Pool]:

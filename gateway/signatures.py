@@ -10,7 +10,7 @@ from tritonclient.grpc import service_pb2
 from routing.call import Call
 from routing.pool import Pool
 from routing.tasks import spawn
-from transcoding.grpc_framing import frame
+from transcoding.grpc_framing import encode_message
 from transcoding.message import ModelSignature
 from transcoding.methods import BY_NAME
 from transcoding.status import GatewayError
@@ -69,7 +69,7 @@ async def _ask_once(pool: Pool, model: str, version: str) -> ModelSignature | Ga
 async def ask(pool: Pool, model: str, version: str) -> ModelSignature:
     """Ask an endpoint of the pool for metadata and configuration."""
     question = service_pb2.ModelMetadataRequest(name=model, version=version).SerializeToString()
-    message = (frame(len(question)) + question,)
+    message = (encode_message((question,)),)
     metadata_reply, config_reply = await asyncio.gather(
         pool.forward(Call(METADATA, model, version, message)), pool.forward(Call(CONFIG, model, version, message))
     )

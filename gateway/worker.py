@@ -78,7 +78,6 @@ class DataPlane:
         for pool, endpoint, channel in self._builder.endpoints():
             labels = (pool, endpoint.address)
             gauge("penstock_endpoint_inflight", labels).value = endpoint.in_flight
-            gauge("penstock_endpoint_ready", labels).value = int(endpoint.live and channel.connected)
             gauge("penstock_upstream_connections", labels).value = channel.connections
             for outcome, count in endpoint.outcomes.items():
                 self._metrics.counter("penstock_upstream_requests_total", (*labels, outcome)).value = count

@@ -7,6 +7,7 @@ connection is only this small object; then the protocol is swapped and the edge 
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 from gateway.ingress.http1 import Http1
 from gateway.ingress.http2 import Http2
@@ -29,7 +30,7 @@ class Edge(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit or refuse; with ALPN the protocol is known now."""
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from asyncio's
         listener = self._listener
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if isinstance(peer, tuple) else ""

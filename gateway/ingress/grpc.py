@@ -14,7 +14,7 @@ from gateway.ingress.grpc_head import Head, head_of
 from gateway.ingress.listener import NEVER, Listener
 from routing.call import Call
 from transcoding.dialects import oip_grpc
-from transcoding.grpc_framing import MessageReader, frame, inflate, trailers_block
+from transcoding.grpc_framing import MessageReader, encode_message, inflate, prefix, trailers_block
 from transcoding.http2 import hpack
 from transcoding.http2.errors import ErrorCode
 from transcoding.http2.hpack import HeaderBlock
@@ -57,7 +57,7 @@ class Session(Protocol):
 class GrpcStream:
     """One gRPC call of a client."""
 
-    __slots__ = ("_connection", "_head", "_held", "_message", "_reader", "_session", "_size", "_stream", "_task", "ended",
+    __slots__ = ("_answering", "_connection", "_head", "_held", "_message", "_reader", "_session", "_size", "_stream", "_task", "ended",
                  "expires", "listener")  # fmt: skip
 
     def __init__(self, connection: Http2, stream: Stream) -> None:
@@ -70,7 +70,7 @@ class GrpcStream:
         self._task: asyncio.Task[None] | None = None
         self._size = 0
         self._held = 0
-        self.ended = False
+        self.ended = self._answering = False
         self.listener = listener = connection.listener
         self.expires = listener.loop.time() + listener.deadlines.body
 
@@ -142,7 +142,7 @@ class GrpcStream:
         if flags:
             assert self._head is not None
             message = inflate(message, self._head.encoding, self.listener.limits.inflated_bytes)
-        return frame(len(message)) + message  # type: ignore[operator]  # bytes + Buffer is bytes
+        return encode_message((message,))
 
     def _feed_session(self, session: Session, data: Buffer) -> None:
         if self._reader is None:
@@ -207,12 +207,13 @@ class GrpcStream:
     def send_head(self) -> None:
         """Start a streaming answer."""
         if not self.ended:
+            self._answering = True
             self._stream.send_headers(REPLY_HEAD)
 
     def send(self, message: Buffer) -> None:
         """One message of a streaming answer."""
         if not self.ended:
-            self._stream.send_data(frame(len(message)) + message)  # type: ignore[operator]
+            self._stream.send_data(encode_message((message,)))
             self._connection.schedule_flush()
 
     @property
@@ -230,7 +231,8 @@ class GrpcStream:
         """End the call with an error; what the client still sends is not wanted."""
         if self.ended:
             return
-        self._stream.send_headers(trailers_block(error.code, error.message, head=not self._stream.responded), True)
+        trailers = trailers_block(error.code, error.message)
+        self._stream.send_headers(trailers if self._answering else REPLY_HEAD + trailers, True)
         if self._stream.remote_open:
             self._stream.reset(ErrorCode.NO_ERROR)
         self._done()
@@ -285,8 +287,7 @@ class GrpcService:
         payload = framed[5:] if len(framed) < 4096 else memoryview(framed)[5:]
         if method.kind == "infer":
             return await self._infer(method, head, framed, payload, listener)
-        answer = await self._plane.management.answer(method, bytes(payload))
-        return frame(len(answer)) + answer
+        return encode_message((await self._plane.management.answer(method, bytes(payload)),))
 
     async def _infer(self, method: Method, head: Head, framed: Buffer, payload: Buffer, listener: Listener) -> Buffer:
         envelope = oip_grpc.scan_request(payload)
@@ -302,7 +303,7 @@ class GrpcService:
             if not version and route.version:
                 version = route.version
                 parts = oip_grpc.set_version(payload, version)
-                message = (frame(sum(map(len, parts))), *parts)
+                message = (prefix(sum(map(len, parts))), *parts)
             call = Call(
                 method,
                 envelope.model,

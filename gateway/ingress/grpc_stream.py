@@ -21,7 +21,7 @@ from routing.call import Call
 from routing.connectors.streaming import StreamAttempt
 from routing.endpoint import Endpoint
 from transcoding.dialects import oip_grpc
-from transcoding.grpc_framing import frame
+from transcoding.grpc_framing import prefix
 from transcoding.message import Buffer
 from transcoding.methods import BY_NAME
 from transcoding.status import Code, Fault, GatewayError
@@ -154,7 +154,7 @@ class InferSession:
         assert upstream.attempt is not None
         upstream.outstanding += 1
         upstream.endpoint.in_flight += 1
-        upstream.attempt.send([frame(sum(map(len, parts))), *parts])
+        upstream.attempt.send([prefix(sum(map(len, parts))), *parts])
         while upstream.attempt.queued > UPSTREAM_QUEUE_BYTES and not upstream.attempt.ended:
             self._room = self._plane.loop.create_future()
             await self._room

@@ -51,7 +51,8 @@ class Http2(asyncio.Protocol):
     def _accept(self, stream: Stream, block: HeaderBlock, end_stream: bool) -> Receiver:
         kind = GrpcStream if is_grpc(block) else RestStream
         receiver = kind(self, stream)
-        if not end_stream:
+        receiver.headers_received(block, end_stream)
+        if not end_stream and receiver.expires != NEVER:
             self.unfinished[stream.id] = receiver
         return receiver
 
@@ -71,7 +72,7 @@ class Http2(asyncio.Protocol):
 
     def _set_expiry(self) -> None:
         deadlines = self.listener.deadlines
-        if self.h2.mid_headers:
+        if self.h2.in_header_block:
             if self.expires == NEVER or not self.h2.streams:
                 self.expires = min(self.expires, self.listener.loop.time() + deadlines.header)
         elif self.unfinished:
@@ -160,7 +161,7 @@ class Http2(asyncio.Protocol):
                 self.expires = now + self.listener.deadlines.write_stall
             else:
                 transport.abort()
-        elif self.unfinished and not self.h2.mid_headers:
+        elif self.unfinished and not self.h2.in_header_block:
             for receiver in [each for each in self.unfinished.values() if each.expires <= now]:
                 receiver.too_slow()
             self._set_expiry()

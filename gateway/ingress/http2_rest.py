@@ -150,6 +150,7 @@ class RestStream:
 
     def _finish(self) -> None:
         listener = self._connection.listener
+        self.expires = NEVER
         listener.buffered -= self._size
         self._size = 0
         self._connection.stream_done(self._stream.id)

@@ -106,7 +106,7 @@ class Listener:
     def replace(self, old: OpenConnection, new: OpenConnection) -> None:
         """The edge found out which protocol a connection speaks."""
         protocol = type(new).__name__.lower()
-        self.metrics.counter("penstock_connections_total", (self.config.name, protocol)).value += 1
+        self.metrics.counter("penstock_connections_accepted_total", (self.config.name, protocol)).value += 1
         self.connections.discard(old)
         self.connections.add(new)
 

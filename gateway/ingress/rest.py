@@ -17,7 +17,7 @@ from transcoding.compression import choose_encoding, deflate, inflate
 from transcoding.dialects import oip_grpc, oip_json
 from transcoding.dialects.oip_management import OPERATIONS
 from transcoding.dialects.oip_paths import Match, MethodNotAllowed, route
-from transcoding.grpc_framing import frame
+from transcoding.grpc_framing import encode_message, prefix
 from transcoding.message import Buffer, InferRequest
 from transcoding.methods import BY_NAME
 from transcoding.status import Code, Fault, GatewayError, invalid
@@ -141,9 +141,8 @@ class RestService:
 def framed(parts: list[Buffer]) -> tuple[Buffer, ...]:
     """A gRPC message: the prefix and the parts, joined when there is only one small part."""
     if len(parts) == 1:
-        part = parts[0]
-        return (frame(len(part)) + part,)  # type: ignore[operator]  # a single part is always bytes
-    return (frame(sum(map(len, parts))), *parts)
+        return (encode_message(parts),)
+    return (prefix(sum(map(len, parts))), *parts)
 
 
 def sequence_of(infer: InferRequest) -> str:

@@ -12,11 +12,13 @@ import contextlib
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from routing.call import Call, Reply
 from routing.connectors.streaming import StreamAttempt, StreamSink
 from routing.connectors.unary import UnaryAttempt
 from routing.tasks import spawn
+from transcoding.grpc_framing import format_timeout
 from transcoding.http2 import hpack
 from transcoding.http2.client import ClientConnection
 from transcoding.http2.limits import Http2Limits
@@ -45,8 +47,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the preface and count as connected."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from asyncio's
         self.h2.start()
         self.flush()
 
@@ -55,8 +56,10 @@ class Connection(asyncio.Protocol):
         self.h2.receive(data)
         if self.h2.outgoing:
             self.flush()
-        if self.h2.closed and self._transport:
-            self._transport.close()
+        if self.h2.goaway_received or self.h2.closed:
+            self._owner.connection_changed(self)
+            if self._transport and (self.h2.closed or not self.h2.streams):
+                self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Every open stream learns of it; the channel replaces the connection."""
@@ -166,13 +169,11 @@ class Channel:
                 backoff = min(BACKOFF_CAP, max(BACKOFF_FIRST, backoff * 2))
                 await asyncio.sleep(backoff * (0.5 + self._random()))
                 continue
-            backoff = 0.0
             self._connections.append(connection)
             self.connection_changed(connection)
             await connection.lost
-            if connection.h2.last_received == 0:
-                backoff = BACKOFF_FIRST
-                await asyncio.sleep(backoff)
+            backoff = 0.0 if connection.h2.completed else max(BACKOFF_FIRST, backoff * 2)
+            await asyncio.sleep(min(backoff, BACKOFF_CAP))
 
     async def _connect(self) -> Connection | None:
         try:
@@ -312,8 +313,8 @@ def request_head(path: bytes, authority: str) -> bytes:
 
 
 def timeout_field(seconds: float) -> bytes:
-    """The `grpc-timeout` field for what is left, in milliseconds, at least one."""
-    return hpack.encode([(b"grpc-timeout", b"%dm" % max(1, min(99_999_999, int(seconds * 1000))))])
+    """The `grpc-timeout` field for what is left."""
+    return hpack.encode([(b"grpc-timeout", format_timeout(seconds))])
 
 
 def min_deadline(a: float | None, b: float | None) -> float | None:

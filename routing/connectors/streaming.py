@@ -14,7 +14,7 @@ from transcoding.grpc_framing import MessageReader
 from transcoding.http2.errors import ErrorCode
 from transcoding.http2.hpack import HeaderBlock
 from transcoding.message import Buffer
-from transcoding.status import GatewayError
+from transcoding.status import Fault, GatewayError
 
 if TYPE_CHECKING:
     from routing.connectors.grpc_h2 import Connection
@@ -45,7 +45,7 @@ class StreamAttempt:
     def __init__(self, connection: Connection, sink: StreamSink, limit: int, address: str) -> None:
         self._connection = connection
         self._sink = sink
-        self._reader = MessageReader(limit)
+        self._reader = MessageReader(limit, Fault.WORKER)
         self._address = address
         self._owed = 0
         self._paused = False
