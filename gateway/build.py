@@ -1,6 +1,7 @@
 """Configuration and world to a snapshot: leaves first, and what did not change keeps its object.
 
-Endpoints live as long as their address stays in the configuration, so their connections survive every change of the world.
+Endpoints live as long as their address stays in the configuration, so their connections survive every change of the
+world.
 """
 
 from __future__ import annotations

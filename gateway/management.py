@@ -1,7 +1,8 @@
 """Everything but inference: answered here, by any endpoint, by all of them merged, or by each of them in turn.
 
-One client asks one gateway and sees one server: metadata comes from any endpoint that has the model, statistics are summed,
-a load or unload reaches every endpoint of the pool and is in the inventory of all workers before the client hears of it.
+One client asks one gateway and sees one server: metadata comes from any endpoint that has the model, statistics are
+summed, a load or unload reaches every endpoint of the pool and is in the inventory of all workers before the client
+hears of it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,11 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from tritonclient.grpc import service_pb2
-
 from routing.call import Call
 from routing.endpoint import Endpoint
 from routing.pool import Pool
 from transcoding.aggregate import merge
+from transcoding.dialects.oip_messages import message_class
 from transcoding.dialects.repository_json import check_load
 from transcoding.grpc_framing import encode_message
 from transcoding.health import check
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gateway.worker import DataPlane
 
 TIMEOUT = 300.0
-READY, NOT_READY = (service_pb2.ModelReadyResponse(ready=ready).SerializeToString() for ready in (True, False))
+READY, NOT_READY = (message_class("ModelReadyResponse")(ready=ready).SerializeToString() for ready in (True, False))
 
 
 class Management:
@@ -55,8 +55,8 @@ class Management:
         if method.name == "Check":
             return check(message, SERVICES, self._plane.serving)
         if method.name == "ServerLive":
-            return bytes(service_pb2.ServerLiveResponse(live=True).SerializeToString())
-        return bytes(service_pb2.ServerReadyResponse(ready=self._plane.serving).SerializeToString())
+            return bytes(message_class("ServerLiveResponse")(live=True).SerializeToString())
+        return bytes(message_class("ServerReadyResponse")(ready=self._plane.serving).SerializeToString())
 
     async def _model_ready(self, method: Method, model: str, version: str, message: bytes) -> bytes:
         """As Triton up to 2.51 says it: "not ready" is an answer, not an error; only a malformed version is one."""
@@ -78,7 +78,9 @@ class Management:
         raise error or nothing_live()
 
     async def _ask_all(self, method: Method, model: str, version: str, message: bytes) -> list[bytes]:
-        endpoints = [each for pool in self._pools(model) for each in (pool.candidates(model, version) if model else pool.live)]
+        endpoints = [
+            each for pool in self._pools(model) for each in (pool.candidates(model, version) if model else pool.live)
+        ]
         if not endpoints:
             pools = self._pools(model)
             raise pools[0].why_not(model, version) if model and pools else nothing_live()

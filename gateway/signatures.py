@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from tritonclient.grpc import service_pb2
-
 from routing.call import Call
 from routing.pool import Pool
 from routing.tasks import spawn
+from transcoding.dialects.oip_messages import message_class
 from transcoding.grpc_framing import encode_message
 from transcoding.message import ModelSignature
 from transcoding.methods import BY_NAME
@@ -68,13 +67,13 @@ async def _ask_once(pool: Pool, model: str, version: str) -> ModelSignature | Ga
 
 async def ask(pool: Pool, model: str, version: str) -> ModelSignature:
     """Ask an endpoint of the pool for metadata and configuration."""
-    question = service_pb2.ModelMetadataRequest(name=model, version=version).SerializeToString()
+    question = message_class("ModelMetadataRequest")(name=model, version=version).SerializeToString()
     message = (encode_message((question,)),)
     metadata_reply, config_reply = await asyncio.gather(
         pool.forward(Call(METADATA, model, version, message)), pool.forward(Call(CONFIG, model, version, message))
     )
-    metadata = service_pb2.ModelMetadataResponse.FromString(bytes(metadata_reply.payload))
-    config = service_pb2.ModelConfigResponse.FromString(bytes(config_reply.payload)).config
+    metadata = message_class("ModelMetadataResponse").FromString(bytes(metadata_reply.payload))
+    config = message_class("ModelConfigResponse").FromString(bytes(config_reply.payload)).config
     return ModelSignature(
         name=model,
         version=version,

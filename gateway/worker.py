@@ -87,8 +87,8 @@ class DataPlane:
     async def drain(self, delay: float, timeout: float) -> None:
         """Fail health, go on for `delay` seconds, then let what is in flight finish for at most `timeout` seconds.
 
-        New connections are accepted to the end, for one request each: closing the port earlier would reset those that the
-        kernel has accepted already.
+        New connections are accepted to the end, for one request each: closing the port earlier would reset those that
+        the kernel has accepted already.
         """
         self.draining = True
         for watcher in list(self.watchers):

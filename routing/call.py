@@ -1,13 +1,12 @@
 """The vocabulary of the request path: a `Call` goes through a chain of policies to a handler, a `Reply` comes back.
 
 A `Handler` is `async (Call) -> Reply`; a `Policy` is a function around one, `async (Call, next) -> Reply`. Chains are
-linked once, when a snapshot is built, never per request. Whatever ends a call (reply, error, cancellation, lost client),
-`Call.finish` runs once and gives back everything the call holds.
+linked once, when a snapshot is built, never per request.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from routing.endpoint import Endpoint
@@ -87,6 +86,3 @@ def link(policies: Sequence[Policy], handler: Handler) -> Handler:
 
 def _around(policy: Policy, inner: Handler) -> Handler:
     return lambda call: policy(call, inner)
-
-
-Chunks = AsyncIterator[Buffer]

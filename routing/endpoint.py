@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from routing.call import Call, Reply
+    from routing.connectors.streaming import StreamAttempt, StreamSink
 
 READY = "READY"
 
@@ -41,12 +42,18 @@ class Channel(Protocol):
         """Send one message, get one back."""
         ...
 
+    async def stream(
+        self, path: bytes, sink: StreamSink, *, metadata: bytes = b"", deadline: float | None = None
+    ) -> StreamAttempt:
+        """Open a stream whose messages go to `sink`."""
+        ...
+
 
 class Endpoint:
     """An address with live load, inventory and health.
 
-    `in_flight` counts what this worker sent and did not get back; `outcomes` counts how calls ended, by "ok" or whose fault
-    the error was.
+    `in_flight` counts what this worker sent and did not get back; `outcomes` counts how calls ended, by "ok" or whose
+    fault the error was.
     """
 
     __slots__ = ("address", "channel", "in_flight", "inventory", "known", "live", "outcomes", "reason")

@@ -89,12 +89,13 @@ class Pool:
             endpoint.in_flight += 1
             try:
                 reply = await endpoint.channel.unary(call)
-                endpoint.outcomes["ok"] += 1
-                return reply
             except GatewayError as error:
                 endpoint.outcomes[error.fault.name.lower()] += 1
                 if not self._may_go_elsewhere(call, endpoint, error):
                     raise
+            else:
+                endpoint.outcomes["ok"] += 1
+                return reply
             finally:
                 endpoint.in_flight -= 1
 
@@ -125,9 +126,7 @@ class Pool:
             if not states:
                 return unknown_model(model, version)
         if "LOADING" in states and READY not in states:
-            return GatewayError(
-                Code.UNAVAILABLE, f"model '{model}' is loading", fault=Fault.WORKER, retry_after=1.0
-            )
+            return GatewayError(Code.UNAVAILABLE, f"model '{model}' is loading", fault=Fault.WORKER, retry_after=1.0)
         if version:
             text = f"Request for unknown model: '{model}' version {version} is not at ready state"
             return GatewayError(Code.UNAVAILABLE, text, fault=Fault.WORKER, retry_after=1.0)

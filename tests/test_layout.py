@@ -11,7 +11,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("config", "transcoding", "routing", "policies", "gateway")
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-ALL_FILES = [*MODULES, *(path.relative_to(ROOT) for folder in ("tests", "loadtests", "deploy") for path in (ROOT / folder).rglob("*.py"))]
+ALL_FILES = [
+    *MODULES,
+    *(path.relative_to(ROOT) for folder in ("tests", "loadtests", "deploy") for path in (ROOT / folder).rglob("*.py")),
+]
 MAX_LINES = 400
 MAX_FUNCTION_LINES = 60
 

@@ -1,7 +1,7 @@
 """Triton's generate extension: one JSON object in, one JSON object or a stream of server-sent events out.
 
-A model that answers once is asked by ModelInfer, so its errors keep their code; a decoupled one by ModelStreamInfer, where
-Triton tells an error's text only.
+A model that answers once is asked by ModelInfer, so its errors keep their code; a decoupled one by ModelStreamInfer,
+where Triton tells an error's text only.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class Generation:
         return first
 
     async def events(self) -> AsyncIterator[bytes]:
-        """The events of `generate_stream`. An error before the first response is raised here, a later one is an event."""
+        """The events of `generate_stream`. An error before the first one is raised here, a later one is an event."""
         try:
             first = await self._next()
         except BaseException as error:

@@ -1,7 +1,7 @@
 """gRPC on an HTTP/2 stream: unary methods, and the hand-over of streaming ones to their sessions.
 
-Inference messages pass through unparsed: a scanner reads model, version and sequence from the protobuf wire, a version that
-the route chose is appended, and the tensors are never looked at.
+Inference messages pass through unparsed: a scanner reads model, version and sequence from the protobuf wire, a
+version that the route chose is appended, and the tensors are never looked at.
 """
 
 from __future__ import annotations
@@ -113,12 +113,11 @@ class GrpcStream:
     def _feed_unary(self, data: Buffer, end_stream: bool) -> None:
         size = len(data)
         self._stream.consumed(size)
-        if end_stream and self._reader is None and size >= 5 and not data[0]:
-            if int.from_bytes(data[1:5], "big") == size - 5:
-                if size - 5 > self.listener.limits.body_bytes:
-                    raise too_large(self.listener.limits.body_bytes)
-                self._message = data
-                return
+        if end_stream and self._reader is None and is_whole(data, size):
+            if size - 5 > self.listener.limits.body_bytes:
+                raise too_large(self.listener.limits.body_bytes)
+            self._message = data
+            return
         if self._reader is None:
             self._reader = MessageReader(self.listener.limits.body_bytes)
         self._count(size)
@@ -134,7 +133,10 @@ class GrpcStream:
         self.expires += size / BODY_BYTES_PER_SECOND
         if listener.buffered > listener.limits.buffered_bytes:
             raise GatewayError(
-                Code.RESOURCE_EXHAUSTED, "too many request bytes are waiting in this worker", http_status=503, fault=Fault.BUSY
+                Code.RESOURCE_EXHAUSTED,
+                "too many request bytes are waiting in this worker",
+                http_status=503,
+                fault=Fault.BUSY,
             )
 
     def _plain(self, flags: int, message: Buffer) -> Buffer:
@@ -261,6 +263,11 @@ class GrpcStream:
         self._done()
         if self._session is not None:
             self._session.client_gone()
+
+
+def is_whole(data: Buffer, size: int) -> bool:
+    """Is this exactly one uncompressed message with its prefix?"""
+    return size >= 5 and not data[0] and int.from_bytes(data[1:5], "big") == size - 5
 
 
 def session_full(session: Session) -> bool:

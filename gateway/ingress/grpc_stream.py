@@ -1,12 +1,12 @@
 """ModelStreamInfer: a client's stream, joined to one stream at each endpoint that its requests need.
 
-Each message names its model, so each is routed by itself; a stream stays on the endpoint it already uses where that one
-serves the model, so that answers of models without decoupled transactions keep the order of the requests. Every request
-asks for an empty final response, which tells when it is done; it is dropped unless the client asked for it. Messages pass
-through unparsed.
+Each message names its model, so each is routed by itself; a stream stays on the endpoint it already uses where that
+one serves the model, so that answers of models without decoupled transactions keep the order of the requests. Every
+request asks for an empty final response, which tells when it is done; it is dropped unless the client asked for it.
+Messages pass through unparsed.
 
-Back-pressure: when an endpoint makes no room the client is not credited, and when the client makes no room the endpoints
-are not.
+Back-pressure: when an endpoint makes no room the client is not credited, and when the client makes no room the
+endpoints are not.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from tritonclient.grpc import service_pb2
-
 from routing.call import Call
 from routing.connectors.streaming import StreamAttempt
 from routing.endpoint import Endpoint
 from transcoding.dialects import oip_grpc
+from transcoding.dialects.oip_messages import message_class
 from transcoding.grpc_framing import prefix
 from transcoding.message import Buffer
 from transcoding.methods import BY_NAME
@@ -87,9 +86,7 @@ class InferSession:
         self._wants_final: set[str] = set()
         self._half_closed = False
         self._route: Route | None = None
-        self._timer = (
-            None if head.timeout is None else plane.loop.call_at(self._started + head.timeout, self._expire)
-        )
+        self._timer = None if head.timeout is None else plane.loop.call_at(self._started + head.timeout, self._expire)
         stream.listener.requests_in_flight += 1
         stream.send_head()
 
@@ -98,7 +95,9 @@ class InferSession:
     @property
     def full(self) -> bool:
         """Too much waits for the endpoints: hold the client back."""
-        return len(self._queue) >= WAITING_MESSAGES or any(each.outstanding >= OUTSTANDING_REQUESTS for each in self._all())
+        return len(self._queue) >= WAITING_MESSAGES or any(
+            each.outstanding >= OUTSTANDING_REQUESTS for each in self._all()
+        )
 
     def _all(self) -> list[Upstream]:
         return list(self._upstreams.values())
@@ -182,8 +181,8 @@ class InferSession:
             self._fail(error)
             return
         self._stream.send(
-            service_pb2.ModelStreamInferResponse(
-                error_message=error.message, infer_response=service_pb2.ModelInferResponse(id=request_id)
+            message_class("ModelStreamInferResponse")(
+                error_message=error.message, infer_response=message_class("ModelInferResponse")(id=request_id)
             ).SerializeToString()
         )
 
@@ -201,9 +200,9 @@ class InferSession:
         envelope = oip_grpc.scan_stream_reply(message)
         if envelope.final or (envelope.error_message and not envelope.model):
             upstream.release(1)
-        if envelope.final and envelope.empty and not envelope.error_message:
-            if envelope.id not in self._wants_final:
-                return
+        bare_end = envelope.final and envelope.empty and not envelope.error_message
+        if bare_end and envelope.id not in self._wants_final:
+            return
         self._stream.send(message)
         if self._stream.congested and upstream.attempt is not None:
             upstream.attempt.pause()

@@ -1,7 +1,7 @@
 """Triton's REST API: from a whole HTTP request to a response.
 
-Inference goes JSON → hub → protobuf bytes → route → protobuf bytes → hub → JSON, with binary tensors as views. Everything else
-becomes the gRPC method that does it and is answered by `gateway.management`.
+Inference goes JSON → hub → protobuf bytes → route → protobuf bytes → hub → JSON, with binary tensors as views.
+Everything else becomes the gRPC method that does it and is answered by `gateway.management`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Our gRPC channel: warm HTTP/2 connections to one endpoint.
 
 Frames of one loop turn leave in one write. A connection that ends is replaced at once the first time, then with
-exponential backoff and jitter; one that got GOAWAY finishes its streams while its successor takes new ones. No keepalive
-pings are sent: gRPC servers count them as abuse below five minutes, and control polls each endpoint anyway.
+exponential backoff and jitter; one that got GOAWAY finishes its streams while its successor takes new ones. No
+keepalive pings are sent: gRPC servers count them as abuse below five minutes, and control polls each endpoint anyway.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ class Connection(asyncio.Protocol):
 class Channel:
     """Connections to one endpoint, kept warm.
 
-    `on_change` is called when the channel becomes connected or stops being so. Errors are `GatewayError`: UNAVAILABLE when
-    the endpoint cannot be reached or went away, DEADLINE_EXCEEDED, and what the endpoint itself answered.
+    `on_change` is called when the channel becomes connected or stops being so. Errors are `GatewayError`: UNAVAILABLE
+    when the endpoint cannot be reached or went away, DEADLINE_EXCEEDED, and what the endpoint itself answered.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Channel:
         self._connect_timeout = connect_timeout
         self._message_bytes = message_bytes
         self._on_change = on_change
-        self._random = (rng or random.Random()).random  # noqa: S311 - jitter needs no secrets
+        self._random = (rng or random.Random()).random
         self._connections: list[Connection] = []
         self._turn = 0
         self._waiting: deque[asyncio.Future[None]] = deque()

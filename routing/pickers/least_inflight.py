@@ -19,7 +19,7 @@ class Picker:
     """Fewest in flight; `rng` is injected for tests."""
 
     def __init__(self, rng: random.Random | None = None) -> None:
-        self._random = (rng or random.Random()).random  # noqa: S311 - a load balancer needs no secrets
+        self._random = (rng or random.Random()).random
         self._turn = 0
 
     def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:

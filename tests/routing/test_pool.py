@@ -61,7 +61,12 @@ def test_what_is_remembered_is_bounded() -> None:
         ({"m": {"1": "READY"}}, "9", Code.NOT_FOUND, "Request for unknown model: 'm' version 9 is not found"),
         ({"m": {"1": "UNAVAILABLE"}}, "", Code.NOT_FOUND, "Request for unknown model: 'm' has no available versions"),
         ({"m": {}}, "", Code.NOT_FOUND, "Request for unknown model: 'm' has no available versions"),
-        ({"m": {"1": "UNAVAILABLE"}}, "1", Code.UNAVAILABLE, "Request for unknown model: 'm' version 1 is not at ready state"),
+        (
+            {"m": {"1": "UNAVAILABLE"}},
+            "1",
+            Code.UNAVAILABLE,
+            "Request for unknown model: 'm' version 1 is not at ready state",
+        ),
         ({"m": {"1": "LOADING"}}, "", Code.UNAVAILABLE, "model 'm' is loading"),
         ({"m": {"1": "LOADING"}}, "1", Code.UNAVAILABLE, "model 'm' is loading"),
     ],

@@ -45,7 +45,8 @@ def an_endpoint(
     endpoint.live = True
     endpoint.known = models is not None
     endpoint.inventory = {
-        name: {version: State(state) for version, state in versions.items()} for name, versions in (models or {}).items()
+        name: {version: State(state) for version, state in versions.items()}
+        for name, versions in (models or {}).items()
     }
     return endpoint
 

@@ -1,0 +1,57 @@
+"""What an endpoint's answer means: whose fault, and may it be sent elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from routing.connectors.outcome import broken, from_status, not_grpc, status_of
+from transcoding.http2 import hpack
+from transcoding.http2.headers import response_block
+from transcoding.status import Code, Fault
+
+
+def block(*fields: tuple[bytes, bytes]):  # type: ignore[no-untyped-def]
+    return hpack.Decoder(response_block, 8192, 100).decode(hpack.encode(fields))
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "fault", "executed"),
+    [
+        (14, "[request id: <id_unknown>] Exceeds maximum queue size", Fault.BUSY, False),
+        (14, "Request timeout expired", Fault.BUSY, False),
+        (14, "Request for unknown model: 'm' version 1 is not at ready state", Fault.WORKER, False),
+        (5, "Request for unknown model: 'm' has no available versions", Fault.WORKER, False),
+        (14, "the model says so", Fault.MODEL, True),
+        (3, "unexpected shape", Fault.CLIENT, True),
+        (5, "Request for unknown model: 'm' is not found", Fault.CLIENT, True),
+        (13, "boom", Fault.MODEL, True),
+        (99, "?", Fault.WORKER, False),
+    ],
+)
+def test_status_to_error(code: int, message: str, fault: Fault, executed: bool) -> None:
+    error = from_status(code, message)
+    assert (error.fault, error.executed) == (fault, executed)
+    assert message in error.message
+    assert error.code == (code if code < 17 else Code.UNKNOWN)
+
+
+def test_status_is_read_once_per_block() -> None:
+    trailers = block((b"grpc-status", b"5"), (b"grpc-message", b"a%20b"))
+    assert status_of(trailers) == (5, "a b")
+    assert status_of(trailers) is status_of(trailers)
+
+
+def test_a_block_without_status_has_none() -> None:
+    assert status_of(block((b":status", b"200"))) is None
+
+
+def test_broken_names_the_endpoint_and_is_a_bad_gateway() -> None:
+    error = broken("gpu-0:8001", 7, executed=False)
+    assert (error.code, error.http_status, error.executed) == (Code.UNAVAILABLE, 502, False)
+    assert "gpu-0:8001" in error.message
+    assert "REFUSED_STREAM" in error.message
+    assert "code 4711" in broken("a:1", 4711, executed=True).message
+
+
+def test_an_http_answer_is_explained() -> None:
+    assert "HTTP 404" in not_grpc("a:1", block((b":status", b"404"))).message
