@@ -1,0 +1,102 @@
+"""Polls of a real gRPC server that fails in the ways that servers do."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from gateway.control.inventory import Poll
+from gateway.control.triton import TritonClient
+from gateway.world import ModelVersion
+from tests.support.index_server import IndexServer
+
+
+@pytest.fixture
+def server() -> Iterator[IndexServer]:
+    server = IndexServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+def poll(address: str, timeout: float = 5.0) -> Poll:
+    async def run() -> Poll:
+        client = TritonClient(address)
+        try:
+            return await client.poll(timeout)
+        finally:
+            await client.close()
+
+    return asyncio.run(run())
+
+
+def test_reads_states_and_models_never_loaded(server: IndexServer) -> None:
+    server.models = [
+        ("a", "1", "READY", ""),
+        ("a", "2", "UNAVAILABLE", "unloaded"),
+        ("never", "", "", ""),
+        ("odd", "3", "", ""),
+    ]
+    assert poll(server.address) == Poll(
+        live=True,
+        models={
+            "a": {"1": ModelVersion("READY"), "2": ModelVersion("UNAVAILABLE", "unloaded")},
+            "never": {},
+            "odd": {"3": ModelVersion("UNKNOWN")},
+        },
+    )
+
+
+def test_a_server_that_says_it_is_not_live(server: IndexServer) -> None:
+    server.live = False
+    assert poll(server.address) == Poll(live=False, reason="the server says that it is not live")
+
+
+def test_a_server_that_fails_the_liveness_call(server: IndexServer) -> None:
+    server.live_fault = grpc.StatusCode.UNAVAILABLE
+    assert poll(server.address) == Poll(live=False, reason="ServerLive: UNAVAILABLE: told to fail")
+
+
+def test_a_server_whose_index_fails_is_live(server: IndexServer) -> None:
+    server.index_fault = grpc.StatusCode.INTERNAL
+    assert poll(server.address) == Poll(live=True, reason="RepositoryIndex: INTERNAL: told to fail")
+
+
+def test_a_refused_connection_is_known_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        address = f"127.0.0.1:{sock.getsockname()[1]}"
+    begun = time.monotonic()
+    result = poll(address, timeout=20.0)
+    assert time.monotonic() - begun < 5
+    assert not result.live
+    assert "Connection refused" in result.reason
+
+
+def test_a_server_that_does_not_answer(server: IndexServer) -> None:
+    server.hang.clear()
+    assert poll(server.address, timeout=0.2) == Poll(live=False, reason="ServerLive: no answer within 0.2 s")
+
+
+def test_a_port_that_never_speaks() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        result = poll(f"127.0.0.1:{sock.getsockname()[1]}", timeout=0.2)
+    assert result == Poll(live=False, reason="ServerLive: no answer within 0.2 s")
+
+
+def test_a_server_that_comes_back_is_seen_by_the_next_poll(server: IndexServer) -> None:
+    async def run() -> list[bool]:
+        client = TritonClient(server.address)
+        seen = [(await client.poll(5.0)).live]
+        server.stop()
+        seen += [(await client.poll(5.0)).live for _ in range(5)]  # enough to make a channel back off
+        server.start(server.address)
+        seen.append((await client.poll(5.0)).live)
+        await client.close()
+        return seen
+
+    assert asyncio.run(run()) == [True, False, False, False, False, False, True]
