@@ -25,7 +25,7 @@ class RowResult:
     primary: str
     metrics: list[str]
     note: str = ""
-    facts: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, int | float] = field(default_factory=dict)
     samples: dict[str, Samples] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)

@@ -47,7 +47,7 @@ def _aim_line(verdict: Verdict) -> list[str]:
 
 def table(document: Document, row: RowResult) -> str:
     """All peers of a row, the cheapest first, with the subject's ratio to each."""
-    ratio = f"{document.labels[document.subject]} ÷ this, {HEADINGS[row.primary]}"
+    ratio = f"{document.labels[document.subject]} ÷ peer, {HEADINGS[row.primary].split(',')[0]}"
     heads = ["peer", *(HEADINGS[metric] for metric in row.metrics), ratio]
     return _grid(heads, [_peer_line(document, row, peer) for peer in ordered(row)])
 

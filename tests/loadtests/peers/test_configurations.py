@@ -1,0 +1,57 @@
+"""Each peer's configuration: right upstream, one worker, accepted by the program itself where that is cheap."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from loadtests.exchange import Address
+from loadtests.peers import PEERS, Backend
+
+BACKEND = Backend(Address("127.0.0.1", 18), Address("127.0.0.1", 19), "2.51.0", 1)
+UPSTREAMS = {"nginx_plain": "18", "nginx_grpc": "19", "envoy_plain": 18, "envoy_grpc": 19, "envoy_transcoder": 19}
+
+
+@pytest.mark.parametrize("name", ["envoy_plain", "envoy_grpc", "envoy_transcoder"])
+def test_envoy(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("envoy")
+    peer = PEERS[name](BACKEND, tmp_path)
+    command = peer.command()  # type: ignore[attr-defined]
+    assert command[command.index("--concurrency") + 1] == "1"
+    [cluster] = json.loads((tmp_path / f"{name}.json").read_text())["static_resources"]["clusters"]
+    endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
+    assert endpoint["address"]["socket_address"]["port_value"] == UPSTREAMS[name]
+    checked = subprocess.run([*command, "--mode", "validate"], capture_output=True, text=True, timeout=60, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+@pytest.mark.parametrize("name", ["nginx_plain", "nginx_grpc"])
+def test_nginx(name: str, tmp_path: Path) -> None:
+    peer = PEERS[name](BACKEND, tmp_path)
+    command = peer.command()  # type: ignore[attr-defined]
+    text = (tmp_path / f"{name}.conf").read_text()
+    assert "worker_processes 1;" in text
+    assert f"server 127.0.0.1:{UPSTREAMS[name]};" in text
+    checked = subprocess.run([*command, "-t"], capture_output=True, text=True, timeout=30, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_penstock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_BENCH_COMMAND", "env penstock")
+    peer = PEERS["penstock"](BACKEND, tmp_path)
+    command = peer.command()  # type: ignore[attr-defined]
+    assert command == ["env", "penstock", "serve", str(tmp_path / "gateway.yaml"), "--workers", "1"]
+    config = yaml.safe_load((tmp_path / "gateway.yaml").read_text())
+    assert config["listen"] == [{"address": str(peer.address)}]
+    assert config["pools"]["triton"]["endpoints"] == ["127.0.0.1:19"]
+
+
+def test_every_peer_has_a_label_and_a_dialect() -> None:
+    assert len({kind.label for kind in PEERS.values()}) == len(PEERS)
+    assert all(kind.dialects for kind in PEERS.values())

@@ -1,0 +1,42 @@
+"""The picture: well-formed SVG whose bars have the lengths of their figures, and the golden file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from loadtests.report import picture
+from tests.support.bench_document import a_document
+
+GOLDEN = Path(__file__).parent / "golden.svg"
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_picture_is_the_golden_file() -> None:
+    assert picture.render(a_document()) == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_bars_are_to_scale() -> None:
+    """In the first panel the largest figure is 100, so it fills the plot and 40 takes two fifths of it."""
+    root = ElementTree.fromstring(picture.render(a_document()))
+    widths = [float(bar.attrib["width"]) for bar in root.iter(f"{SVG}rect")][1:3]
+    assert widths == pytest.approx([picture.PLOT * 0.4, picture.PLOT], abs=0.1)
+
+
+def test_the_aim_is_marked_in_the_rows_own_unit() -> None:
+    root = ElementTree.fromstring(picture.render(a_document()))
+    marks = [line for line in root.iter(f"{SVG}line") if "stroke-dasharray" in line.attrib]
+    assert float(marks[0].attrib["x1"]) == pytest.approx(picture.LABELS + picture.PLOT * 0.55, abs=0.1)
+    assert len(marks) == 2
+
+
+def test_text_is_escaped() -> None:
+    assert "Idle &lt;connections&gt;" in picture.render(a_document())
+
+
+def test_a_run_without_figures_is_a_picture_too() -> None:
+    document = a_document()
+    document.rows.clear()
+    assert ElementTree.fromstring(picture.render(document)).tag == f"{SVG}svg"
