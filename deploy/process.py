@@ -8,15 +8,18 @@ SIGKILL.
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 _GUARD = 'read -r line; kill -s KILL -- "-$0"; for prefix; do rm -rf "$prefix"*; done'
 
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
 
 
@@ -38,7 +41,7 @@ class Process:
         self.log = log
         self._prefixes = prefixes
         log.parent.mkdir(parents=True, exist_ok=True)
-        with open(log, "wb") as output:
+        with open(log, "wb") as output, _signals_wait():
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -48,13 +51,13 @@ class Process:
                 cwd=directory,
                 start_new_session=True,
             )
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, str(self.pid), *map(str, prefixes)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+            self._guard = subprocess.Popen(
+                ["/bin/sh", "-c", _GUARD, str(self.pid), *map(str, prefixes)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
 
     @property
     def pid(self) -> int:
@@ -103,11 +106,29 @@ class Process:
 def listening_ports(pid: int) -> set[int]:
     """The TCP ports, IPv4 and IPv6, on which this process listens; none when it has ended. Linux only, see proc(5)."""
     inodes = set()
-    with contextlib.suppress(OSError):
-        inodes = {os.readlink(descriptor) for descriptor in Path(f"/proc/{pid}/fd").iterdir()}
+    for descriptor in glob.glob(f"/proc/{pid}/fd/*"):
+        with contextlib.suppress(OSError):  # closed between the listing and the reading
+            inodes.add(os.readlink(descriptor))
     rows = [line.split() for table in ("tcp", "tcp6") for line in _lines(Path(f"/proc/net/{table}"))[1:]]
     listening = [row for row in rows if row[3] == _LISTEN and f"socket:[{row[9]}]" in inodes]
     return {int(row[1].rpartition(":")[2], 16) for row in listening}
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Hold back what would interrupt a start between the process and its guard. They exec, so do not inherit this."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pending: list[int] = []
+    before = {each: signal.signal(each, lambda number, frame: pending.append(number)) for each in _INTERRUPTS}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in pending:
+            signal.raise_signal(number)
 
 
 def _lines(path: Path) -> list[str]:

@@ -19,7 +19,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEADER = struct.Struct(">IIBBBBB")
 _GREY_8 = (8, 0, 0, 0, 0)  # bit depth, colour type grey, deflate, adaptive filters, not interlaced
 _SHADES = " ░▒▓█"
-_BAR = 30
+_BAR = 20
 
 
 def write_png(path: Path, image: Grey) -> None:
