@@ -59,9 +59,7 @@ def check_reply(state: Serving) -> bytes:
 
 
 def _reply(state: Serving) -> bytes:
-    message = health_pb2.HealthCheckResponse()
-    message.status = health_pb2.HealthCheckResponse.ServingStatus.Value(state.name)
-    return bytes(message.SerializeToString())
+    return bytes(health_pb2.HealthCheckResponse(status=state.name).SerializeToString())
 
 
 _REPLIES = {state: _reply(state) for state in Serving}
