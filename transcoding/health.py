@@ -5,61 +5,53 @@ https://github.com/grpc/grpc/blob/master/doc/health-checking.md. "" asks about t
 
 from __future__ import annotations
 
-from enum import IntEnum
+from collections.abc import Container
 
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from transcoding.methods import SERVICE
 from transcoding.status import Code, GatewayError, invalid
 
-
-class Serving(IntEnum):
-    """`HealthCheckResponse.ServingStatus`."""
-
-    UNKNOWN = 0
-    SERVING = 1
-    NOT_SERVING = 2
-    SERVICE_UNKNOWN = 3
+SERVICE = "grpc.health.v1.Health"
 
 
-class Services:
-    """The services whose health may be asked for, besides that of the whole server."""
-
-    def __init__(self, *names: str) -> None:
-        self._names = frozenset(("", *names))
-
-    def state(self, service: str, serving: bool, watch: bool = False) -> Serving:
-        """The state of one service when the server is `serving` or not.
-
-        An unknown service is SERVICE_UNKNOWN to those who watch, since it may appear later; for others it raises
-        `GatewayError` NOT_FOUND. Both as the protocol says.
-        """
-        if service in self._names:
-            return Serving.SERVING if serving else Serving.NOT_SERVING
-        if watch:
-            return Serving.SERVICE_UNKNOWN
-        raise GatewayError(Code.NOT_FOUND, f"unknown service: '{service}'")
+def _reply(status: health_pb2.HealthCheckResponse.ServingStatus) -> bytes:
+    message: bytes = health_pb2.HealthCheckResponse(status=status).SerializeToString()
+    return message
 
 
-SERVICES = Services(SERVICE)
+SERVING = _reply(health_pb2.HealthCheckResponse.SERVING)
+NOT_SERVING = _reply(health_pb2.HealthCheckResponse.NOT_SERVING)
+SERVICE_UNKNOWN = _reply(health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
 
 
-def requested_service(message: bytes) -> str:
+def service_of(request: bytes) -> str:
     """The service that a `HealthCheckRequest` asks about. Raises `GatewayError` INVALID_ARGUMENT for anything else."""
     try:
-        return str(health_pb2.HealthCheckRequest.FromString(message).service)
+        service: str = health_pb2.HealthCheckRequest.FromString(request).service
     except DecodeError:
         raise invalid("malformed protobuf message") from None
+    return service
 
 
-def check_reply(state: Serving) -> bytes:
-    """The `HealthCheckResponse` of a state."""
-    return _REPLIES[state]
+def check(request: bytes, services: Container[str], serving: bool) -> bytes:
+    """The reply to `Check`: `serving` for the whole server and for each of `services`.
+
+    Raises `GatewayError` NOT_FOUND for another service, as the protocol says.
+    """
+    service = service_of(request)
+    if service and service not in services:
+        raise GatewayError(Code.NOT_FOUND, f"unknown service: '{service}'")
+    return status(serving)
 
 
-def _reply(state: Serving) -> bytes:
-    return bytes(health_pb2.HealthCheckResponse(status=state.name).SerializeToString())
+def watched(request: bytes, services: Container[str], serving: bool) -> bytes:
+    """What `Watch` says now. An unknown service is SERVICE_UNKNOWN there, since it may appear later."""
+    service = service_of(request)
+    if service and service not in services:
+        return SERVICE_UNKNOWN
+    return status(serving)
 
 
-_REPLIES = {state: _reply(state) for state in Serving}
+def status(serving: bool) -> bytes:
+    return SERVING if serving else NOT_SERVING
