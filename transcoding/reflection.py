@@ -7,6 +7,7 @@ https://github.com/grpc/grpc/blob/master/doc/server-reflection.md. Both versions
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
@@ -90,11 +91,12 @@ class Reflector:
         reply.all_extension_numbers_response.extension_number.extend(numbers)
 
 
-def gateway_reflector(services: Sequence[str] = SERVICES) -> Reflector:
-    """The reflector of everything that the gateway serves."""
+@cache
+def gateway_reflector() -> Reflector:
+    """The reflector of everything that the gateway serves, for both versions of the protocol."""
     modules = (service_pb2, model_config_pb2, health_pb2, reflection_pb2)
     files = [FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb) for module in modules]
-    return Reflector([*files, _stable_reflection(files[-1])], services)
+    return Reflector([*files, _stable_reflection(files[-1])], SERVICES)
 
 
 def _stable_reflection(alpha: FileDescriptorProto) -> FileDescriptorProto:

@@ -19,8 +19,11 @@ from transcoding.dialects import shared_memory_json as shm
 from transcoding.dialects.model_config_json import config_json
 from transcoding.dialects.oip_messages import MessageClass, message_class
 from transcoding.dialects.oip_paths import Match
+from transcoding.dialects.repository_json import check_load
 from transcoding.methods import BY_NAME, ApiClass, Method
 from transcoding.status import Code, Fault, GatewayError
+
+__all__ = ["OPERATIONS", "Operation", "check_load"]
 
 Fill = Callable[[Any, Match, bytes], None]
 Body = Callable[[Any], Any]
