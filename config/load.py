@@ -32,9 +32,12 @@ def load(path: str | os.PathLike[str], pickers: Collection[str] = PICKERS) -> Co
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
-        text = content.decode()
     except OSError as error:
         raise _whole(str(path), f"cannot be read: {error.strerror}") from error
+    if len(content) > MAX_BYTES:
+        raise _whole(str(path), f"expected at most {MAX_BYTES} bytes, got more")
+    try:
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise _not_utf8(str(path), error) from error
     return parse(text, str(path), file.parent, pickers)
