@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -56,11 +57,11 @@ def parse(
         raise _whole(source_name, "expected a mapping with listen, pools and routes, got an empty file")
     decoder = Decoder(source_name)
     config: Config = decoder.decode(_CONFIG, root)
-    findings = list(check(config, pickers))
+    findings = [check(config, pickers)]
     if base_dir is not None and config:
         config = resolve_paths(config, Path(base_dir))
-        findings += check_files(config)
-    for path, message in findings:
+        findings.append(check_files(config))
+    for path, message in chain.from_iterable(findings):
         decoder.report_at(path, message)
     if decoder.problems:
         raise ConfigError(decoder.problems)

@@ -49,7 +49,8 @@ def found(folder: Path) -> dict[str, str]:
 
 def test_relative_paths_start_at_the_base(tmp_path: Path) -> None:
     config = resolve_paths(with_tls(), tmp_path)
-    assert tls_of(config) == Tls(**{kind: str(tmp_path / f"{kind}.pem") for kind in KINDS})
+    certificate, key, client_ca = (str(tmp_path / f"{kind}.pem") for kind in KINDS)
+    assert tls_of(config) == Tls(certificate, key, client_ca)
     assert config.state_directory == str(tmp_path / "state")
 
 

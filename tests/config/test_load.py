@@ -258,6 +258,20 @@ def outcome_of(text: str) -> Config | tuple[Problem, ...]:
         return error.problems
 
 
+@pytest.mark.parametrize(
+    "routes",
+    [
+        "".join(f"  - {{match: {{model: '*{i}*'}}, to: main}}\n" for i in range(10_000, 20_000)),
+        "".join(f"  - {{match: {{model: m{i}}}, to: man}}\n" for i in range(10_000, 20_000)),
+        "  - {match: {model: [" + "'*a?b*', " * 50_000 + "]}, to: main}",
+    ],
+)
+def test_huge_files_end_soon(routes: str) -> None:
+    began = time.process_time()
+    mistakes(text_with(routes=f"\n{routes}"))
+    assert time.process_time() - began < 20  # minutes, were all globs compared or all near words sought
+
+
 def test_two_hundred_routes(capsys: pytest.CaptureFixture[str]) -> None:
     pools = "".join(f"  p{i}: {{endpoints: [gpu-{i}:8001]}}\n" for i in range(20))
     routes = "".join(f"  - {{match: {{model: [m{i}, 'm{i}-*']}}, to: p{i % 20}}}\n" for i in range(200))
