@@ -15,6 +15,8 @@ from config.schema import Config, Listener, Route
 
 Finding = tuple[Path, str]
 
+_MAX_COMPARISONS = 300_000  # a second or two; beyond some 700 globs that begin alike, the rest are taken on trust
+
 
 def check(config: Config, pickers: Collection[str]) -> Iterator[Finding]:
     """Every mistake between the parts; `pickers` are the values that a pool's `pick` may have."""
@@ -136,6 +138,7 @@ class _Taken:
 
     def __init__(self) -> None:
         self._patterns: dict[tuple[str, ...], list[tuple[tuple[str, ...], str, str]]] = {}
+        self._comparisons = 0
 
     def add(self, glob: tuple[str, ...], route: str, pattern: str) -> None:
         self._patterns.setdefault(_beginning(glob), []).append((glob, route, pattern))
@@ -145,6 +148,9 @@ class _Taken:
         beginning = _beginning(glob)
         for length in range(len(beginning) + 1):
             for general, route, pattern in self._patterns.get(beginning[:length], ()):
+                self._comparisons += 1
+                if self._comparisons > _MAX_COMPARISONS:
+                    return None
                 if covers(general, glob):
                     return route, pattern
         return None

@@ -14,10 +14,10 @@ import msgspec.inspect as mi
 import yaml
 
 from config.nodes import Mark, Pair, pairs
-from config.problems import Path, Problem, did_you_mean, listed, path_text, quote
+from config.problems import ConfigError, Path, Problem, did_you_mean, listed, path_text, quote
 from config.scalars import bare, found, is_null, read_scalar
 
-_MAX_GUESSES = 100  # difflib is slow; nobody reads on after so many mistakes
+MAX_PROBLEMS = 500  # nobody reads on after so many, and each may take a search for a near word
 
 
 class _Hole:
@@ -71,8 +71,11 @@ class Decoder:
             return HOLE
 
     def report(self, mark: Mark, path: Path, message: str) -> None:
-        """Note a mistake at `mark`."""
+        """Note a mistake at `mark`. Raises ConfigError once there are too many to go on."""
         self.problems.append(Problem(self.file, mark.line + 1, mark.column + 1, path_text(path), message))
+        if len(self.problems) >= MAX_PROBLEMS:
+            stopped = f"these are {MAX_PROBLEMS} mistakes; there may be more"
+            raise ConfigError([*self.problems, Problem(self.file, mark.line + 1, mark.column + 1, "", stopped)])
 
     def report_at(self, path: Path, message: str) -> None:
         """Note a mistake in the value at `path`, or in the nearest part above it that was written."""
@@ -100,8 +103,8 @@ class Decoder:
         return kind.cls(**values)
 
     def _unknown(self, key: yaml.ScalarNode, known: Iterable[str], path: Path) -> None:
-        hint = did_you_mean(key.value, known) if len(self.problems) < _MAX_GUESSES else ""
-        self.report(key.start_mark, path, f"unknown key {quote(key.value)}" + (hint or f"; known are {listed(known)}"))
+        hint = did_you_mean(key.value, known) or f"; known are {listed(known)}"
+        self.report(key.start_mark, path, f"unknown key {quote(key.value)}{hint}")
 
     def _list(self, kind: mi.VarTupleType, extra: dict[str, Any], node: yaml.Node, path: Path) -> Any:
         if "bare_item" in extra and isinstance(node, yaml.ScalarNode) and not is_null(node):

@@ -12,7 +12,7 @@ from pathlib import Path as FilePath
 import msgspec
 
 from config.checks import Finding
-from config.problems import Path, quote
+from config.problems import Path
 from config.schema import Config, Tls
 
 _MAX_PEM = 1024 * 1024
@@ -37,7 +37,7 @@ def check_files(config: Config) -> Iterator[Finding]:
             yield from _check_tls(listener.tls, ("listen", i, "tls"))
     state = config.state_directory
     if state and os.path.exists(state) and not os.path.isdir(state):
-        yield ("state_directory",), f"expected a folder, got the file {quote(state)}"
+        yield ("state_directory",), f"expected a folder, got the file {state!r}"
 
 
 def _resolve_tls(tls: Tls, base: FilePath) -> Tls:
@@ -58,9 +58,9 @@ def _check_pem(file: str, marker: bytes) -> str:
         with open(file, "rb") as stream:
             content = stream.read(_MAX_PEM)
     except OSError as error:
-        return f"cannot read {quote(file)}: {error.strerror}"
+        return f"cannot read {file!r}: {error.strerror}"
     if any(sign in content for sign in _ENCRYPTED):
-        return f"expected a private key without a passphrase, got an encrypted one in {quote(file)}"
+        return f"expected a private key without a passphrase, got an encrypted one in {file!r}"
     if marker not in content:
-        return f"expected a PEM file with '-----BEGIN {marker.decode()}', got {quote(file)} without it"
+        return f"expected a PEM file with '{marker.decode()}', got {file!r} without it"
     return ""

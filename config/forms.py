@@ -87,6 +87,7 @@ FORMS: dict[str, Form] = {
     "version": Form("a model version such as 2", _version),
     "pattern": Form("a model name or a glob such as resnet*", _pattern, free=True),
     "header": Form("a header name such as x-request-id", _header),
+    "path": Form("a path", _plain, free=True),
     "picker": Form("the name of a picker", _plain, free=True),
     "text": Form("text", _plain, free=True),
 }

@@ -7,6 +7,7 @@ exist, patterns that an earlier route takes) only `config.load` finds.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import Any
 
@@ -36,6 +37,7 @@ _FORMS: dict[str, Schema] = {
     "version": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[1-9][0-9]{0,18}$"}]},
     "pattern": {"type": "string", "minLength": 1, "maxLength": 255},
     "header": {"type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"},
+    "path": {"type": "string", "minLength": 1},
     "picker": {"enum": list(PICKERS)},
     "text": {"type": "string", "minLength": 1},
 }
@@ -44,7 +46,8 @@ _FORMS: dict[str, Schema] = {
 def json_schema() -> Schema:
     """The schema of a whole file."""
     definitions: dict[str, Schema] = {}
-    root = _schema(mi.type_info(Config), definitions)
+    _schema(mi.type_info(Config), definitions)
+    root = definitions.pop(Config.__name__)
     head = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Penstock configuration"}
     return head | root | {"definitions": dict(sorted(definitions.items()))}
 
@@ -82,7 +85,8 @@ def _unsaid(kind: mi.Type, extra: dict[str, Any], definitions: dict[str, Schema]
     if isinstance(kind, mi.DictType):
         return _object_of(kind, definitions)
     if isinstance(kind, mi.LiteralType):
-        return {"enum": [*kind.values, *(float(v) for v in kind.values if str(v).replace(".", "", 1).isdigit())]}
+        numbers = [float(word) for word in map(str, kind.values) if re.fullmatch(r"[0-9]+\.[0-9]+", word)]
+        return {"enum": [*kind.values, *numbers]}  # what YAML takes for a number is read as it is written
     if isinstance(kind, mi.NoneType):
         return {"type": "null"}
     assert isinstance(kind, mi.IntType)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -32,9 +33,12 @@ def load(path: str | os.PathLike[str], pickers: Collection[str] = PICKERS) -> Co
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
-        text = content.decode()
     except OSError as error:
         raise _whole(str(path), f"cannot be read: {error.strerror}") from error
+    if len(content) > MAX_BYTES:
+        raise _whole(str(path), f"expected at most {MAX_BYTES} bytes, got more")
+    try:
+        text = content.decode()
     except UnicodeDecodeError as error:
         raise _not_utf8(str(path), error) from error
     return parse(text, str(path), file.parent, pickers)
@@ -53,11 +57,11 @@ def parse(
         raise _whole(source_name, "expected a mapping with listen, pools and routes, got an empty file")
     decoder = Decoder(source_name)
     config: Config = decoder.decode(_CONFIG, root)
-    findings = list(check(config, pickers))
+    findings = [check(config, pickers)]
     if base_dir is not None and config:
         config = resolve_paths(config, Path(base_dir))
-        findings += check_files(config)
-    for path, message in findings:
+        findings.append(check_files(config))
+    for path, message in chain.from_iterable(findings):
         decoder.report_at(path, message)
     if decoder.problems:
         raise ConfigError(decoder.problems)

@@ -143,7 +143,8 @@ def _unreadable_at(text: str, index: int, message: str) -> Unreadable:
 
 
 def _syntax_error(error: yaml.MarkedYAMLError) -> Unreadable:
-    context = f" ({error.context})" if error.context else ""
+    begins = f" that begins in line {_place(error.context_mark)[0]}" if error.context_mark else ""
+    context = f" ({error.context}{begins})" if error.context else ""
     hint = "; a value that begins with * is written in quotes" if "alias" in f"{error.problem}{context}" else ""
     line, column = _place(error.problem_mark or error.context_mark)
     return Unreadable(line, column, f"not YAML: {error.problem}{context}{hint}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from itertools import islice
 
 import msgspec
 
@@ -13,7 +14,8 @@ Path = tuple[str | int, ...]
 
 _SHOWN = 60  # characters of a value in a message
 _LISTED = 12  # names in a message
-_LONGEST_GUESS = 64  # difflib's time grows with the square of the length
+_LONGEST_GUESS = 64  # difflib's time grows with the square of the length,
+_MOST_GUESSES = 1000  # and with the number of words
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -31,7 +33,8 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used; `problems` has every mistake, in the order of the file."""
+    """A configuration that cannot be used. `problems` has every mistake (up to `config.decode.MAX_PROBLEMS`), in the
+    order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda p: (p.line, p.column)))
@@ -67,5 +70,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'pools'?`, or nothing where no known word is near."""
     if len(word) > _LONGEST_GUESS:
         return ""
-    near = difflib.get_close_matches(word, known, n=1)
+    near = difflib.get_close_matches(word, islice(known, _MOST_GUESSES), n=1)
     return f"; did you mean {quote(near[0])}?" if near else ""

@@ -31,9 +31,9 @@ class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Tls(Node, frozen=True):
     """TLS of a listener. With `client_ca`, clients must present a certificate that it signed."""
 
-    certificate: Annotated[str, text("PEM file: the certificate, then its chain")]
-    key: Annotated[str, text("PEM file: the private key, without a passphrase")]
-    client_ca: Annotated[str, text("PEM file: who signs the certificates of clients")] | None = None
+    certificate: Annotated[str, text("PEM file: the certificate, then its chain", "path")]
+    key: Annotated[str, text("PEM file: the private key, without a passphrase", "path")]
+    client_ca: Annotated[str, text("PEM file: who signs the certificates of clients", "path")] | None = None
     min_version: Annotated[Literal["1.2", "1.3"], Meta(description="The oldest TLS version that is accepted")] = "1.2"
 
 
@@ -158,4 +158,4 @@ class Config(Node, frozen=True):
     admin: Admin = Admin()
     workers: Annotated[int, count("Worker processes; auto is one per core", 0, 1024)] | Literal["auto"] = "auto"
     drain: Drain = Drain()
-    state_directory: Annotated[str, text("Where the gateway keeps its own files")] | None = None
+    state_directory: Annotated[str, text("Where the gateway keeps its own files", "path")] | None = None

@@ -12,7 +12,7 @@ from decimal import Decimal
 DURATION = "a duration such as 250ms, 10s or 1m30s"
 SIZE = "a size such as 64MiB, 500kB or 1048576"
 
-_NUMBER = r"[0-9]{1,12}(?:\.[0-9]{1,9})?"
+_NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
 _SECONDS = {
     "d": Decimal(86400),
     "h": Decimal(3600),

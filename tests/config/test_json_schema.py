@@ -1,0 +1,84 @@
+"""The schema for editors agrees with the loader."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from config.forms import FORMS
+from config.json_schema import _FORMS as EDITORS_FORMS
+from config.json_schema import json_schema, written_default
+from tests.support.config import mistakes_with, text_with
+from tests.support.json_schema import fits
+from tests.support.schema_walk import fields
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "docs" / "penstock.schema.json"
+PAGE = (ROOT / "docs" / "configuration.md").read_text()
+GOOD = [file.read_text() for file in sorted((ROOT / "deploy" / "examples").glob("*.yaml"))]
+GOOD += re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def accepted(text: str) -> bool:
+    return fits(yaml.safe_load(text), json_schema(), json_schema())
+
+
+def test_the_published_schema_is_current() -> None:
+    command = [sys.executable, "-m", "config.json_schema"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert PUBLISHED.read_text() == printed
+    assert json.loads(printed) == json_schema()
+
+
+@pytest.mark.parametrize("text", GOOD)
+def test_what_loads_fits(text: str) -> None:
+    assert accepted(text)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("wrkers", "2"),
+        ("workers", "many"),
+        ("workers", "-1"),
+        ("admin", "9901"),
+        ("admin", "{adress: a:1}"),
+        ("listen", "[]"),
+        ("listen", "[{address: ':8080'}]"),
+        ("listen", "[{address: a:1, apis: [infernce]}]"),
+        ("listen", "[{address: a:1, limits: {body_bytes: 32k}}]"),
+        ("listen", "[{address: a:1, limits: {headers: 1e9}}]"),
+        ("listen", "[{address: a:1, deadlines: {body: 2 days}}]"),
+        ("listen", "[{address: a:1, tls: {certificate: a.pem}}]"),
+        ("listen", "[{address: a:1, tls: {certificate: a, key: b, min_version: 1.1}}]"),
+        ("pools", "{}"),
+        ("pools", "{-x: {endpoints: [a:1]}}"),
+        ("pools", "{x: {endpoints: [gpu-0]}}"),
+        ("pools", "{x: {endpoints: [a:1], pick: least_inflght}}"),
+        ("routes", "[{match: {model: []}, to: main}]"),
+        ("routes", "[{match: {model: a}}]"),
+        ("routes", "[{match: {model: a}, to: {pool: main, version: 0}}]"),
+    ],
+)
+def test_what_is_refused_does_not_fit(part: str, value: str) -> None:
+    assert mistakes_with(**{part: value})
+    assert not accepted(text_with(**{part: value}))
+
+
+def test_every_form_of_the_schema_has_one_for_editors() -> None:
+    assert set(EDITORS_FORMS) == set(FORMS)
+    assert json_schema()["definitions"]["Deadlines"]["properties"]["idle"]["default"] == "5m"
+
+
+def test_defaults_fit_what_they_are_the_default_of() -> None:
+    defaults = {path: written_default(field) for path, field in fields()}
+    assert defaults["listen[].limits.body_bytes"] == "64MiB"
+    assert defaults["listen[].apis"] == ["inference", "metadata", "statistics"]
+    assert defaults["workers"] == "auto"
+    assert defaults["listen[].limits"] is None

@@ -1,0 +1,72 @@
+"""The schema and its page in the documentation agree."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import msgspec
+import msgspec.inspect as mi
+import pytest
+
+from config.forms import FORMS
+from config.load import parse
+from config.scalars import bare
+from config.schema import Config, Node
+from tests.support.config import config_with
+from tests.support.schema_walk import default_words, fields, type_words
+
+PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+FIELDS = list(fields())
+ROWS = [tuple(cell.strip() for cell in line.strip("|").split(" | ")) for line in PAGE.splitlines() if line[:3] == "| `"]
+BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_has_every_field_with_its_type_bounds_and_default() -> None:
+    expected = {(f"`{path}`", type_words(field.type), default_words(field)) for path, field in FIELDS}
+    assert {row[:3] for row in ROWS} == expected
+
+
+def test_the_page_describes_every_field_once() -> None:
+    assert len(ROWS) == len(FIELDS)
+    assert [row for row in ROWS if len(row) != 4 or len(row[3]) < 5] == []
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_examples_of_the_page_are_configurations(block: str) -> None:
+    assert parse(block, "docs/configuration.md").routes
+
+
+def test_the_page_has_examples() -> None:
+    assert len(BLOCKS) >= 8
+
+
+def test_every_form_of_the_schema_is_known() -> None:
+    forms = {bare(kind)[1].get("form") for _, field in FIELDS for kind in [field.type]} - {None}
+    assert forms <= set(FORMS)
+
+
+def test_every_whole_number_and_duration_has_bounds() -> None:
+    for path, field in FIELDS:
+        options = field.type.types if isinstance(field.type, mi.UnionType) else (field.type,)
+        for kind, _ in map(bare, options):
+            if isinstance(kind, mi.IntType | mi.FloatType):
+                assert kind.ge is not None, path
+                assert kind.le is not None, path
+
+
+def test_a_configuration_survives_the_wire_between_processes() -> None:
+    config = config_with(workers="2", drain="{delay: 0s}")
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(config), type=Config) == config
+
+
+def test_parts_are_frozen_and_equal_by_value() -> None:
+    assert config_with() == config_with()
+    with pytest.raises(AttributeError):
+        config_with().workers = 3  # type: ignore[misc]
+
+
+def test_unknown_fields_are_refused_on_the_wire_too() -> None:
+    for part in Node.__subclasses__():
+        assert part.__struct_config__.forbid_unknown_fields
+        assert part.__struct_config__.frozen
