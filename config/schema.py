@@ -44,7 +44,7 @@ class Limits(Node, frozen=True):
     headers: Annotated[int, count("Header fields of one request", high=10_000)] = 128
     body_bytes: Annotated[int, size("A request's body as it arrives")] = 64 * MIB
     inflated_bytes: Annotated[int, size("A compressed body once it is inflated")] = 64 * MIB
-    buffered_bytes: Annotated[int, size("Request bodies that one worker holds at once", high=64 * 1024 * MIB)] = 1024 * MIB
+    buffered_bytes: Annotated[int, size("Request bodies one worker holds at once", high=64 * 1024 * MIB)] = 1024 * MIB
     connections: Annotated[int, count("Open connections of one worker process")] = 20_000
     connections_per_address: Annotated[int, count("Of these, from one client address")] | None = None
     streams: Annotated[int, count("HTTP/2 streams open at once on a connection", high=100_000)] = 128

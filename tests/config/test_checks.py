@@ -6,7 +6,7 @@ import pytest
 
 from config.checks import check, listener_name, route_name
 from config.decode import HOLE
-from tests.support.config import config_with, mistakes, mistakes_with, text_with
+from tests.support.configurations import config_with, mistakes, mistakes_with, text_with
 
 
 def routes(*written: str) -> list[str]:

@@ -9,7 +9,7 @@ import trustme
 
 from config.files import check_files, resolve_paths
 from config.schema import Config, Tls
-from tests.support.config import config_with
+from tests.support.configurations import config_with
 
 KINDS = ("certificate", "key", "client_ca")
 

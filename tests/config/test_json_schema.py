@@ -14,7 +14,7 @@ import yaml
 from config.forms import FORMS
 from config.json_schema import _FORMS as EDITORS_FORMS
 from config.json_schema import json_schema, written_default
-from tests.support.config import mistakes_with, text_with
+from tests.support.configurations import mistakes_with, text_with
 from tests.support.json_schema import fits
 from tests.support.schema_walk import fields
 

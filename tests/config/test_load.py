@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from config.load import ConfigError, Problem, load, parse
 from config.nodes import MAX_BYTES
 from config.schema import Admin, Config, Endpoint, Listener, Match, Pool, Route, Target
-from tests.support.config import PARTS, mistakes, text_with
+from tests.support.configurations import PARTS, mistakes, text_with
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 

@@ -13,7 +13,7 @@ from config.forms import FORMS
 from config.load import parse
 from config.scalars import bare
 from config.schema import Config, Node
-from tests.support.config import config_with
+from tests.support.configurations import config_with
 from tests.support.schema_walk import default_words, fields, type_words
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()

@@ -9,7 +9,7 @@ import pytest
 
 import routing.pickers
 from routing.pickers import make
-from tests.support.routing import a_call, an_endpoint
+from tests.support.pools import a_call, an_endpoint
 
 KINDS = sorted(path.stem for path in Path(routing.pickers.__path__[0]).glob("*.py") if path.stem != "__init__")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from routing.call import Call, Handler, Reply, link
-from tests.support.routing import OK, a_call
+from tests.support.pools import OK, a_call
 
 
 def test_link_runs_policies_in_the_order_of_the_file() -> None:

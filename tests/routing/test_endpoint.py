@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.routing import an_endpoint
+from tests.support.pools import an_endpoint
 
 MODELS = {"m": {"1": "UNAVAILABLE", "2": "READY"}, "never": {}, "loading": {"1": "LOADING"}}
 

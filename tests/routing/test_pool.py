@@ -9,7 +9,7 @@ import pytest
 
 from routing.endpoint import Endpoint
 from routing.pool import MAX_ATTEMPTS, REMEMBERED_CANDIDATES, Pool, by_sequence
-from tests.support.routing import OK, ScriptedChannel, a_call, a_pool, an_endpoint
+from tests.support.pools import OK, ScriptedChannel, a_call, a_pool, an_endpoint
 from transcoding.status import Code, Fault, GatewayError
 
 READY = {"m": {"1": "READY"}}

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 from routing.pickers.least_inflight import Picker
-from tests.support.routing import a_call, an_endpoint
+from tests.support.pools import a_call, an_endpoint
 
 
 def test_the_least_loaded_of_four_is_picked() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from routing.pickers.round_robin import Picker
-from tests.support.routing import a_call, an_endpoint
+from tests.support.pools import a_call, an_endpoint
 
 
 def test_each_in_turn() -> None:
