@@ -21,7 +21,7 @@ from gateway.tasks import spawn
 from gateway.world import Hello, Refresh, Refreshed, Report, ToControl, ToWorker, World
 
 MESSAGE_LIMIT = 256 * 1024 * 1024
-"""Bytes of one message. 10,000 models on each of 64 endpoints make a `World` of about 50 MB."""
+"""Bytes of one message. 10,000 models on each of 64 endpoints make a `World` of about 22 MB."""
 REPORT_BACKLOG = 1024 * 1024
 """Bytes waiting for control beyond which reports are left out: they are absolute, so the next one has it all."""
 REFRESH_TIMEOUT = 2.0
