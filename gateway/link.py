@@ -21,10 +21,11 @@ from gateway.tasks import spawn
 from gateway.world import Hello, Refresh, Refreshed, Report, ToControl, ToWorker, World
 
 MESSAGE_LIMIT = 256 * 1024 * 1024
-"""Bytes of one message. 10,000 models on each of 64 endpoints make a `World` of about 50 MB."""
+"""Bytes of one message. 10,000 models on each of 64 endpoints make a `World` of about 22 MB."""
 REPORT_BACKLOG = 1024 * 1024
 """Bytes waiting for control beyond which reports are left out: they are absolute, so the next one has it all."""
 REFRESH_TIMEOUT = 2.0
+TRIES_BEFORE_WARNING = 6
 
 _log = logging.getLogger(__name__)
 _encode = msgspec.msgpack.Encoder().encode
@@ -92,6 +93,7 @@ class LinkClient:
         self._tokens = itertools.count(1)
         self._refreshes: dict[int, asyncio.Future[None]] = {}
         self._backoff = Backoff(0.05, 1.0)
+        self._failed_tries = 0
 
     async def run(self) -> None:
         """Connect, and connect again whenever control went away, until cancelled."""
@@ -99,7 +101,10 @@ class LinkClient:
             try:
                 await self._session()
             except (OSError, EOFError, LinkError, msgspec.MsgspecError) as error:
-                _log.warning("no control: %r", error)
+                self._failed_tries += 1
+                # At a start workers come before control, which is no news; an absence of a second or two is.
+                level = logging.WARNING if self._failed_tries == TRIES_BEFORE_WARNING else logging.DEBUG
+                _log.log(level, "no control: %r", error)
             await asyncio.sleep(self._backoff.next())
 
     async def _session(self) -> None:
@@ -110,6 +115,7 @@ class LinkClient:
             while True:
                 await self._take(_to_worker.decode(await read_body(reader)))
                 self._backoff.reset()
+                self._failed_tries = 0
         finally:
             self._writer = None
             writer.close()

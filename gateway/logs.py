@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 import time
+from types import TracebackType
 from typing import Final, TextIO
 
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -23,6 +24,15 @@ def setup(process: str, level: str = "info", stream: TextIO | None = None) -> No
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Words(process) if stream.isatty() else Json(process))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    sys.excepthook = _log_uncaught
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What ends a process is one line too."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        logging.getLogger(__name__).critical("ended by an error", exc_info=(kind, error, trace))
 
 
 def _extra(record: logging.LogRecord) -> dict[str, object]:

@@ -12,9 +12,9 @@ import msgspec
 from config.schema import Config
 
 
-class ModelVersion(msgspec.Struct, frozen=True, tag=False):
+class ModelVersion(msgspec.Struct, frozen=True, tag=False, gc=False):
     """One version of a model on one endpoint, as the repository index tells it. `state` is READY, LOADING, UNLOADING,
-    UNAVAILABLE or UNKNOWN; `reason` is Triton's own text."""
+    UNAVAILABLE or UNKNOWN; `reason` is Triton's own text. It holds strings only, so the collector need not track it."""
 
     state: str
     reason: str = ""

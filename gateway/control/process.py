@@ -79,7 +79,8 @@ class ReadinessWatch:
             return
         self._was_ready = not missing
         if missing:
-            _log.warning("not ready", extra={"missing": missing})
+            level = logging.INFO if self._plane.draining else logging.WARNING
+            _log.log(level, "not ready", extra={"missing": missing})
         else:
             _log.info("ready")
             self._ready()

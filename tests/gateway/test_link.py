@@ -123,12 +123,17 @@ def test_reports_arrive(make: Make) -> None:
     play(make, scene)
 
 
-def test_comes_back_when_control_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_comes_back_when_control_does(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TRIES_BEFORE_WARNING", 2)
+
     async def run() -> None:
         path = str(tmp_path / "s")
         handler, applied = Recorder(), Applied()
         client = LinkClient(path, 0, applied)
         running = asyncio.get_running_loop().create_task(client.run())
+        await eventually(lambda: any(message.startswith("no control") for message in caplog.messages))
         client.send_report(REPORT)  # dropped: there is no control yet
         await client.refresh("early")
         for generation in (1, 2, 3):

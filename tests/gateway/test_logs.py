@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -20,8 +21,9 @@ class Terminal(io.StringIO):
 @pytest.fixture(autouse=True)
 def _keep_root_logger() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, hook = root.handlers[:], root.level, sys.excepthook
     yield
+    sys.excepthook = hook
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -62,3 +64,15 @@ def test_the_level_is_the_least_that_shows() -> None:
     logging.getLogger("a").info("no")
     logging.getLogger("a").warning("yes")
     assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_what_ends_a_process_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    logs.setup("control", stream=stream)
+    error = failure()
+    sys.excepthook(type(error), error, error.__traceback__)
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["message"] == "ended by an error"
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert len(stream.getvalue().splitlines()) == 1
+    assert "KeyboardInterrupt" in capsys.readouterr().err

@@ -6,14 +6,19 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from gateway.control.inventory import Poll
 from gateway.control.triton import TritonClient
 from gateway.world import ModelVersion
 from tests.support.index_server import IndexServer
+
+messages: Any = service_pb2
+services: Any = service_pb2_grpc
 
 
 @pytest.fixture
@@ -100,3 +105,27 @@ def test_a_server_that_comes_back_is_seen_by_the_next_poll(server: IndexServer) 
         return seen
 
     assert asyncio.run(run()) == [True, False, False, False, False, False, True]
+
+
+@pytest.mark.triton
+def test_a_real_triton_whose_load_failed_is_live() -> None:
+    triton_support = pytest.importorskip("tests.support.triton")
+    with triton_support.own_triton(["simple", "badload"], explicit=True) as triton:
+        before = poll(triton.grpc_address)
+        assert (before.live, before.reason) == (True, "")
+        assert before.models is not None
+        assert before.models["simple"] == {"1": ModelVersion("READY")}
+        assert before.models["badload"] == {}
+        with grpc.insecure_channel(triton.grpc_address) as channel:
+            stub = services.GRPCInferenceServiceStub(channel)
+            with pytest.raises(grpc.RpcError):
+                stub.RepositoryModelLoad(messages.RepositoryModelLoadRequest(model_name="badload"), timeout=60)
+            stub.RepositoryModelUnload(messages.RepositoryModelUnloadRequest(model_name="simple"), timeout=60)
+            assert not stub.ServerReady(messages.ServerReadyRequest(), timeout=5).ready  # which is why it is not asked
+        after = poll(triton.grpc_address)
+        assert after.live
+        assert after.models is not None
+        assert after.models["badload"]["1"].state == "UNAVAILABLE"
+        assert after.models["simple"]["1"].state in ("UNLOADING", "UNAVAILABLE")
+        triton.kill()
+        assert not poll(triton.grpc_address).live
