@@ -51,6 +51,7 @@ class DataPlane:
     async def apply(self, world: World) -> None:
         """Serve this world from now on. The first one opens the listeners; raises OSError when that fails."""
         self.snapshot = self._builder.build(world)
+        self.draining = self.draining or world.draining
         if not self.ready:
             for config in world.config.listen:
                 listener = Listener(config, self._rest, self._grpc, self._metrics)
