@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.errors import error_from
 from transcoding.compression import ENCODINGS, Inflater, choose_encoding, deflate, inflate
 from transcoding.status import Code, GatewayError
 
@@ -72,7 +73,7 @@ def test_damaged_bodies_are_400(encoding: str, damage: str) -> None:
         "behind": good + b"x",
         "checksum": good[:-6] + b"\0\0\0\0\0\0",
     }[damage]
-    with pytest.raises(GatewayError, match="^request body: ") as error:
+    with pytest.raises(GatewayError, match=r"^request body: ") as error:
         inflate(body, encoding, 1000)
     assert (error.value.code, error.value.http_status) == (Code.INVALID_ARGUMENT, 400)
 
@@ -93,7 +94,7 @@ def test_bare_deflate_data_are_refused() -> None:
 
 @pytest.mark.parametrize("encoding", ["br", "GZIP", "", "gzip, gzip", "x-gzip"])
 def test_other_encodings_are_501_with_tritons_words(encoding: str) -> None:
-    with pytest.raises(GatewayError, match="^Unsupported compression type$") as error:
+    with pytest.raises(GatewayError, match=r"^Unsupported compression type$") as error:
         inflate(b"", encoding, 10)
     assert error.value.http_status == 501
 
@@ -101,10 +102,8 @@ def test_other_encodings_are_501_with_tritons_words(encoding: str) -> None:
 @encodings
 @given(data=st.binary(max_size=100))
 def test_any_bytes_inflate_or_are_an_error(encoding: str, data: bytes) -> None:
-    try:
-        inflate(data, encoding, 1000)
-    except GatewayError as error:
-        assert error.http_status in (400, 413)  # noqa: PT017
+    error = error_from(lambda: inflate(data, encoding, 1000))
+    assert error is None or error.http_status in (400, 413)
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,7 @@ def test_integers_beyond_int64_become_doubles_as_in_triton(value: int) -> None:
 def test_other_types_are_refused_with_tritons_words(value: Any) -> None:
     with pytest.raises(GatewayError) as error:
         of_request({"a": value})
-    assert error.value.message == (
-        "parameter 'a' has invalid type. It should be either 'int', 'bool', or 'string'."
-    )
+    assert error.value.message == ("parameter 'a' has invalid type. It should be either 'int', 'bool', or 'string'.")
 
 
 @pytest.mark.parametrize("name", ["triton_x", "triton_enable_empty_final_response"])

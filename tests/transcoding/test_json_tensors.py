@@ -90,8 +90,7 @@ def test_half_floats_are_refused_with_tritons_words(datatype: str) -> None:
         with pytest.raises(GatewayError) as error:
             to_raw(data, layout(datatype, (len(data),)), "INPUT0", "w")
         assert error.value.message == (
-            f"receiving {datatype} data via JSON is not supported. "
-            "Please use the binary data format for input INPUT0"
+            f"receiving {datatype} data via JSON is not supported. Please use the binary data format for input INPUT0"
         )
     with pytest.raises(GatewayError, match=f"^sending {datatype} data via JSON is not supported"):
         to_json(b"\0\0", layout(datatype, (1,)), "OUTPUT0")

@@ -14,7 +14,13 @@ from transcoding.json_text import _CHUNK, MAX_DEPTH, check_depth, dumps, loads, 
 from transcoding.status import GatewayError
 
 values = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False, allow_infinity=False), st.text()),
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(2**63), 2**64 - 1),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(),
+    ),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=12,
 )
@@ -89,7 +95,7 @@ def test_numbers_and_keys_have_one_meaning(text: bytes, value: object) -> None:
     ],
 )
 def test_everything_else_is_an_error(text: bytes) -> None:
-    with pytest.raises(GatewayError, match="^request body: expected JSON, .* at byte [0-9]+$") as error:
+    with pytest.raises(GatewayError, match=r"^request body: expected JSON, .* at byte [0-9]+$") as error:
         loads(text)
     assert error.value.http_status == 400
 

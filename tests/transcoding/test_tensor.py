@@ -73,7 +73,8 @@ def test_any_bytes_split_or_are_an_error(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "index"), [(b"\x01", 0), (b"\x01\0\0\0", 0), (b"\x01\0\0\0a\x05\0\0\0", 1), (b"\0\0\0\0\xff\xff\xff\xff", 1)]
+    ("raw", "index"),
+    [(b"\x01", 0), (b"\x01\0\0\0", 0), (b"\x01\0\0\0a\x05\0\0\0", 1), (b"\0\0\0\0\xff\xff\xff\xff", 1)],
 )
 def test_a_length_that_lies_names_its_element(raw: bytes, index: int) -> None:
     with pytest.raises(ValueError, match=f"^element {index}: its length points behind the end"):
