@@ -82,6 +82,8 @@ def test_a_reply_is_read() -> None:
         b'{"model_name":"m","outputs":[{"name":"x","datatype":"INT8","shape":[1],"parameters":{"binary_data_size":9}}]}',
         b'{"model_name":"m","outputs":[{"name":"x","datatype":"INT8","shape":[1],"parameters":{"binary_data_size":-1}}]}',
         b'{"model_name":"m","outputs":[{"name":"x","datatype":"INT8","shape":1}]}',
+        b'{"model_name":"m","outputs":[{"name":"x","datatype":"INT32","shape":[2.2],"data":[1,2]}]}',
+        b'{"model_name":1,"outputs":[]}',
     ],
 )
 def test_a_backends_nonsense_is_its_fault(body: bytes) -> None:
