@@ -1,4 +1,4 @@
-"""A reply as the Open Inference Protocol's JSON. What repeats from reply to reply is looked up, only numbers are written."""
+"""A reply as the Open Inference Protocol's JSON: what repeats from reply to reply is looked up, numbers are written."""
 
 from __future__ import annotations
 

@@ -56,12 +56,12 @@ def _parse_tensor(message: Buffer) -> Described:
     return Described(name, datatype, shape, parameters or None, contents)
 
 
-_parse_repeated = lru_cache(maxsize=4096)(_parse_tensor)
+parse_repeated = lru_cache(maxsize=4096)(_parse_tensor)
 
 
 def _tensor(message: Buffer, position: int, stop: int) -> Described:
     described = message[position:stop]
-    return _parse_repeated(bytes(described)) if stop - position <= CACHED else _parse_tensor(described)
+    return parse_repeated(bytes(described)) if stop - position <= CACHED else _parse_tensor(described)
 
 
 class Parsed:
