@@ -80,7 +80,7 @@ class DataPlane:
             labels = (pool, endpoint.address)
             gauge("penstock_endpoint_inflight", labels).value = endpoint.in_flight
             gauge("penstock_upstream_connections", labels).value = channel.connections
-            for outcome, count in endpoint.outcomes.items():
+            for outcome, count in (("ok", endpoint.succeeded), *endpoint.outcomes.items()):
                 self._metrics.counter("penstock_upstream_requests_total", (*labels, outcome)).value = count
         for route in self.snapshot.routes:
             gauge("penstock_inflight", (route.name,)).value = route.in_flight

@@ -70,7 +70,9 @@ class Pool:
 
     def choose(self, call: Call) -> Endpoint:
         """The endpoint for this call. Raises `GatewayError` that says why there is none."""
-        candidates = self.candidates(call.model, call.version)
+        candidates = self._candidates.get((call.model, call.version))
+        if candidates is None:
+            candidates = self.candidates(call.model, call.version)
         if call.tried:
             candidates = tuple(endpoint for endpoint in candidates if endpoint not in call.tried)
         if not candidates:
@@ -94,7 +96,7 @@ class Pool:
                 if not self._may_go_elsewhere(call, endpoint, error):
                     raise
             else:
-                endpoint.outcomes["ok"] += 1
+                endpoint.succeeded += 1
                 return reply
             finally:
                 endpoint.in_flight -= 1
