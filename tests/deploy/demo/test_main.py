@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +49,18 @@ def program(request: pytest.FixtureRequest) -> list[str]:
 @contextmanager
 def demo(program: list[str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, *program, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=PROJECT) as process:
+    with (
+        # A demo that is killed cannot remove its own directory.
+        tempfile.TemporaryDirectory() as temporary,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=PROJECT,
+            env=os.environ | {"TMPDIR": temporary},
+        ) as process,
+    ):
         try:
             yield process
         finally:
