@@ -15,7 +15,7 @@ import simdjson
 
 from transcoding.json_text import check_depth
 from transcoding.message import Buffer
-from transcoding.tensor import DATATYPES, Datatype
+from transcoding.tensor import DATATYPES, MAX_TENSORS, Datatype
 
 WORTHWHILE = 4096  # bytes of JSON from which this path is the faster one
 _REQUEST = ("id", "parameters", "inputs", "outputs")
@@ -48,9 +48,11 @@ def _request(body: bytes) -> dict[str, Any]:
     # A parser of its own: one that is kept holds nine times its largest document, refuses to read while a view into its
     # last one lives, and saves 1 us.
     request = _members(simdjson.Parser().parse(body), _REQUEST)
-    inputs = request.get("inputs")
-    if inputs is not None:
-        request["inputs"] = [_input(inputs[index]) for index in range(len(_array(inputs)))]
+    if "inputs" in request:
+        inputs = _array(request["inputs"])
+        if len(inputs) > MAX_TENSORS:
+            raise _Doubt
+        request["inputs"] = list(map(_input, inputs))
     return request | {key: _plain(value) for key, value in request.items() if key != "inputs"}
 
 

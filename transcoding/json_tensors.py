@@ -25,18 +25,26 @@ _NUMPY = {code: np.dtype(f"<{code}") for code in "bBhHiIqQfd"} | {"?": np.dtype(
 
 def to_raw(data: list[Any], layout: Layout, name: str, where: str) -> bytes:
     """The raw bytes of JSON `data` for the input `name`. Raises GatewayError (400) that begins with `where`."""
+    raw = pack(data, layout)
+    if raw is None:
+        raise explain(data, layout, name, where)
+    return raw
+
+
+def pack(data: list[Any], layout: Layout) -> bytes | None:
+    """The raw bytes of JSON `data`, or None when something is wrong with them, which `explain` then finds."""
     kinds = set(map(type, data))
     if list in kinds:
         data = flatten(data)
         kinds = set(map(type, data))
-    if len(data) == layout.count and kinds <= layout.kinds:
-        try:
-            if layout.packer is not None:
-                return layout.packer.pack(*data)
-            return _pack(data, layout.datatype)
-        except (struct.error, OverflowError):  # a number out of its datatype's range: which one is found below
-            pass
-    raise _explain(data, layout, name, where)
+    if len(data) != layout.count or not kinds <= layout.kinds:
+        return None
+    try:
+        if layout.packer is not None:
+            return layout.packer.pack(*data)
+        return _pack(data, layout.datatype)
+    except (struct.error, OverflowError):  # a number out of its datatype's range
+        return None
 
 
 def flatten(data: list[Any]) -> list[Any]:
@@ -56,8 +64,9 @@ def _pack(data: list[Any], datatype: Datatype) -> bytes:
     return struct.pack(f"<{len(data)}{datatype.code}", *data)
 
 
-def _explain(data: list[Any], layout: Layout, name: str, where: str) -> GatewayError:
-    """The mistake in data that could not be packed. `data` is flat, so an index counts elements in row order."""
+def explain(data: list[Any], layout: Layout, name: str, where: str) -> GatewayError:
+    """The mistake in data that could not be packed. An index counts elements in row order, however they are nested."""
+    data = flatten(data)
     datatype = layout.datatype
     if not layout.kinds:
         return invalid(

@@ -59,6 +59,7 @@ def test_a_sequence_id_is_a_number_or_a_text(value: Any) -> None:
         ({"timeout": True}, "parameters.timeout: .* got true"),
         ({"timeout": 2**63}, "parameters.timeout: .*"),
         ({"binary_data_output": 1}, "parameters.binary_data_output: expected true or false, got 1"),
+        ({str(number): 1 for number in range(1025)}, "parameters: expected at most 1024 members, got 1025"),
         ([], "parameters: expected an object, got an array"),
         (None, "parameters: expected an object, got null"),
     ],

@@ -21,7 +21,7 @@ from transcoding.oip_envelope import (
     scan_stream_reply,
     set_version,
 )
-from transcoding.protobuf_wire import varint
+from transcoding.protobuf_wire import MAX_FIELDS, varint
 from transcoding.status import Code, Fault, GatewayError
 
 
@@ -191,6 +191,15 @@ def test_the_scan_does_not_grow_with_the_tensors() -> None:
         scan_request(Counted(b"".join(encode_request(InferRequest("m", inputs=[tensor])))))
         reads.append(Counted.reads)
     assert reads[1] <= reads[0] + 2  # a longer varint
+
+
+@pytest.mark.parametrize("field", [b"\x22\x00", b"\x32\x00", b"\x1a\x00", b"\x78\x01", b"\x2a\x00"])
+def test_a_message_has_so_many_fields_at_most(field: bytes) -> None:
+    """Two bytes can be a field: a megabyte of them must not hold up everyone else."""
+    scan_request(field * MAX_FIELDS)
+    for wire in (field * (MAX_FIELDS + 2), append_bool_parameter("x", True).replace(b"x", b"y") + field * 500_000):
+        with pytest.raises(GatewayError):
+            scan_request(wire)
 
 
 def test_classified_outputs_are_named() -> None:

@@ -42,7 +42,7 @@ def test_the_mark_of_a_streams_end_is_not_shown() -> None:
 
 def test_an_output_without_a_layout_is_the_workers_fault() -> None:
     with pytest.raises(GatewayError, match="the worker's output 'x' is malformed: datatype: ") as error:
-        layout_of(Tensor("x", "", (1,)))
+        layout_of("x", "", (1,))
     assert (error.value.http_status, error.value.fault) == (502, Fault.WORKER)
 
 

@@ -6,7 +6,7 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 
 from transcoding.oip_messages import CACHED, LARGE, RAW_INPUT, RAW_OUTPUT, parse, parse_repeated
-from transcoding.protobuf_wire import MALFORMED, delimited
+from transcoding.protobuf_wire import MALFORMED, MAX_FIELDS, delimited
 
 
 def request(name: str, shape: list[int]) -> bytes:
@@ -39,6 +39,14 @@ def test_only_large_contents_are_views() -> None:
     small, large = parse(message.SerializeToString(), RAW_OUTPUT).raw
     assert type(small) is bytes
     assert type(large) is memoryview
+
+
+def test_a_message_has_so_many_fields_at_most() -> None:
+    assert len(parse(b"\x32\x00" * MAX_FIELDS, RAW_OUTPUT).raw) == MAX_FIELDS
+    with pytest.raises(MALFORMED):
+        parse(b"\x32\x00" * (MAX_FIELDS + 2), RAW_OUTPUT)
+    with pytest.raises(MALFORMED):
+        parse(delimited(0x2A, b"\x2a\x00" * (MAX_FIELDS + 2)), RAW_INPUT)
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,6 @@ def encode_reply(reply: InferReply) -> bytes:
 
 
 def _value(raw: Buffer, tensor: Tensor) -> bytes:
-    expected = layout_of(tensor)
+    expected = layout_of(tensor.name, tensor.datatype, tensor.shape)
     text = to_json(raw, expected, tensor.name)
     return text[1:-1] if expected.count == 1 else text

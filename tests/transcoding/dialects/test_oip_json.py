@@ -168,6 +168,8 @@ def test_shared_memory_passes_as_parameters() -> None:
             {**fp32([1, 2, 3]), "outputs": [{"name": "a", "parameters": {"classification": -1}}]},
             r"outputs\[0\].parameters.classification: expected an integer > 0, got -1",
         ),
+        ({"inputs": [1] * 5000}, "inputs: expected at most 4096, got 5000"),
+        ({**fp32([1, 2, 3]), "outputs": [1] * 5000}, "outputs: expected at most 4096, got 5000"),
         (fp32([1], parameters=1), r"inputs\[0\].parameters: expected an object, got 1"),
         (fp32([1], parameters={"binary_data_size": 1.5}), r"inputs\[0\].parameters.binary_data_size: expected .*"),
         (b'{"inputs":[{"name":"\\ud800"}]}', "request body: expected JSON, .* at byte [0-9]+"),
