@@ -150,9 +150,7 @@ def _strings_to_json(raw: Buffer, layout: Layout, name: str) -> bytes:
     try:
         elements = split_elements(raw)
     except ValueError as error:
-        raise GatewayError(
-            Code.INTERNAL, f"the worker's output '{name}' is malformed: {error}", http_status=502, fault=Fault.WORKER
-        ) from None
+        raise _worker_error(f"the worker's output '{name}' is malformed: {error}") from None
     if len(elements) != layout.count:
         raise _mismatch(name, f"{layout.count} elements", str(len(elements)))
     return orjson.dumps(list(_decoded(elements, name)))
@@ -167,5 +165,8 @@ def _decoded(elements: list[bytes], name: str) -> Iterator[str]:
 
 
 def _mismatch(name: str, expected: str, got: str) -> GatewayError:
-    text = f"the worker's output '{name}' does not fit its shape: expected {expected}, got {got}"
-    return GatewayError(Code.INTERNAL, text, http_status=502, fault=Fault.WORKER)
+    return _worker_error(f"the worker's output '{name}' does not fit its shape: expected {expected}, got {got}")
+
+
+def _worker_error(text: str) -> GatewayError:
+    return GatewayError(Code.INTERNAL, text, http_status=502, fault=Fault.WORKER, executed=True)
