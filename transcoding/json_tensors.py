@@ -20,6 +20,7 @@ from transcoding.message import Buffer
 from transcoding.status import Code, Fault, GatewayError, invalid
 from transcoding.tensor import Datatype, Layout, join_elements, split_elements
 
+_LISTS = {list}
 _NUMPY = {code: np.dtype(f"<{code}") for code in "bBhHiIqQfd"} | {"?": np.dtype(np.bool_)}
 
 
@@ -33,6 +34,8 @@ def to_raw(data: list[Any], layout: Layout, name: str, where: str) -> bytes:
 
 def pack(data: list[Any], layout: Layout) -> bytes | None:
     """The raw bytes of JSON `data`, or None when something is wrong with them, which `explain` then finds."""
+    while len(data) == 1 and type(data[0]) is list:  # a batch of one
+        data = data[0]
     kinds = set(map(type, data))
     if list in kinds:
         data = flatten(data)
@@ -49,9 +52,9 @@ def pack(data: list[Any], layout: Layout) -> bytes | None:
 
 def flatten(data: list[Any]) -> list[Any]:
     """All elements of nested lists in row order. Depth is bounded by the parser, see `json_text.MAX_DEPTH`."""
-    while set(map(type, data)) == {list}:
+    while (kinds := set(map(type, data))) == _LISTS:
         data = list(chain.from_iterable(data))
-    if list not in map(type, data):
+    if list not in kinds:
         return data
     return list(chain.from_iterable(flatten(item) if type(item) is list else (item,) for item in data))
 
@@ -147,9 +150,7 @@ def _strings_to_json(raw: Buffer, layout: Layout, name: str) -> bytes:
     try:
         elements = split_elements(raw)
     except ValueError as error:
-        raise GatewayError(
-            Code.INTERNAL, f"the worker's output '{name}' is malformed: {error}", http_status=502, fault=Fault.WORKER
-        ) from None
+        raise _worker_error(f"the worker's output '{name}' is malformed: {error}") from None
     if len(elements) != layout.count:
         raise _mismatch(name, f"{layout.count} elements", str(len(elements)))
     return orjson.dumps(list(_decoded(elements, name)))
@@ -164,5 +165,8 @@ def _decoded(elements: list[bytes], name: str) -> Iterator[str]:
 
 
 def _mismatch(name: str, expected: str, got: str) -> GatewayError:
-    text = f"the worker's output '{name}' does not fit its shape: expected {expected}, got {got}"
-    return GatewayError(Code.INTERNAL, text, http_status=502, fault=Fault.WORKER)
+    return _worker_error(f"the worker's output '{name}' does not fit its shape: expected {expected}, got {got}")
+
+
+def _worker_error(text: str) -> GatewayError:
+    return GatewayError(Code.INTERNAL, text, http_status=502, fault=Fault.WORKER, executed=True)

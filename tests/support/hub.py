@@ -17,11 +17,12 @@ shapes = st.lists(st.integers(0, 4), max_size=4).map(tuple)
 parameter_values = st.one_of(
     st.booleans(), st.integers(-(2**63), 2**63 - 1), st.text(max_size=10), st.floats(allow_nan=False)
 )
+KNOWN_PARAMETERS = (
+    *("sequence_id", "sequence_start", "sequence_end", "priority", "timeout"),
+    *("binary_data", "binary_data_size", "binary_data_output", "classification"),
+)
 parameter_names = names.filter(
-    lambda name: (
-        not name.startswith(("triton_", "shared_memory"))
-        and name not in ("sequence_id", "priority", "timeout", "binary_data_size")
-    )
+    lambda name: not name.startswith(("triton_", "shared_memory")) and name not in KNOWN_PARAMETERS
 )
 parameters = st.none() | st.dictionaries(parameter_names, parameter_values, min_size=1, max_size=3)
 

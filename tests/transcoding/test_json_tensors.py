@@ -145,4 +145,4 @@ def test_bytes_that_are_no_text_ask_for_binary_data() -> None:
 def test_a_worker_whose_bytes_do_not_fit_is_at_fault(datatype: str, raw: bytes) -> None:
     with pytest.raises(GatewayError, match="the worker's output 'OUT'") as error:
         to_json(raw, layout(datatype, (2,)), "OUT")
-    assert (error.value.http_status, error.value.fault) == (502, Fault.WORKER)
+    assert (error.value.http_status, error.value.fault, error.value.executed) == (502, Fault.WORKER, True)

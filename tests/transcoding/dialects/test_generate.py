@@ -91,7 +91,7 @@ def test_data_that_do_not_fit_have_tritons_words(dimensions: tuple[int, ...], co
         ({"PROMPT": 1}, r"PROMPT\[0\]: expected a string, got 1"),
         ({"PROMPT": {}}, r"PROMPT\[0\]: expected a string, got an object"),
         ({"PROMPT": None}, r"PROMPT\[0\]: expected a string, got null"),
-        ({"PROMPT": [["hi"]]}, r"PROMPT\[0\]: expected a value or a flat array of values, got an array in an array"),
+        ({"PROMPT": [["hi", "you"]]}, r"PROMPT: expected 1 elements for shape \[1,1\], got 2"),
         ({"STREAM": 1}, r"STREAM\[0\]: expected true or false, got 1"),
         ({"foo": {}}, "parameter 'foo' has invalid type. It should be either 'int', 'bool', or 'string'."),
         ({"foo": [1]}, "parameter 'foo' has invalid type. .*"),
@@ -109,6 +109,10 @@ def test_a_mistake_is_a_client_error(body: Any, message: str) -> None:
         decode(body)
     assert error.value.http_status == 400
     assert re.fullmatch(message, error.value.message), error.value.message
+
+
+def test_nested_lists_are_counted_at_the_top_and_read_flat_as_in_triton() -> None:
+    assert decode({"INPUT0": [[1], [2]]}, model("INT8", -1)).inputs == [Tensor("INPUT0", "INT8", (2,), b"\x01\x02")]
 
 
 def test_half_floats_are_refused() -> None:
