@@ -117,7 +117,6 @@ class Source:
         load = self.load
         try:
             while not load.stopping:
-                await self.prepare()
                 await self._counted()
                 await asyncio.sleep(load.think * random.uniform(0.5, 1.5))
         except NobodyListens:
@@ -127,10 +126,12 @@ class Source:
 
     async def _counted(self) -> None:
         load = self.load
-        request = Request(self.name, self.loop.time(), self.connection)
+        request = Request(self.name, self.loop.time())
         load.open.append(request)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
+                await self.prepare()
+                request.connection = self.connection
                 await self.ask()
         except (OSError, AssertionError, asyncio.IncompleteReadError, grpc.aio.AioRpcError) as error:
             request.error = told(error)
