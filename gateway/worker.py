@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DRAIN_POLL = 0.02
+HANDSHAKE_SECONDS = 0.2
+"""How long a TCP handshake that has begun may take to complete before a port closes: a round trip."""
+LAST_SHARE = 0.2
+"""The part of the drain's timeout that is kept for what connected last."""
 
 
 class DataPlane:
@@ -88,8 +92,8 @@ class DataPlane:
     async def drain(self, delay: float, timeout: float) -> None:
         """Fail health, go on for `delay` seconds, then let what is in flight finish for at most `timeout` seconds.
 
-        New connections are accepted to the end, for one request each: closing the port earlier would reset those that
-        the kernel has accepted already.
+        New connections are accepted, for one request each, until all those are gone that were open when draining began.
+        Then the port takes no more, and what it has taken is served to the end.
         """
         self.draining = True
         for watcher in list(self.watchers):
@@ -97,14 +101,26 @@ class DataPlane:
         await asyncio.sleep(delay)
         for watcher in list(self.watchers):
             watcher.end()
-        for listener in self._listeners:
+        listeners, limit = self._listeners, self.loop.time() + timeout
+        old = {listener: set(listener.connections) for listener in listeners}
+        for listener in listeners:
             listener.start_draining()
-        limit = self.loop.time() + timeout
-        while self.loop.time() < limit and any(each.requests_in_flight or each.connections for each in self._listeners):
-            await asyncio.sleep(DRAIN_POLL)
-        left = sum(each.requests_in_flight for each in self._listeners)
+        await self._drained(
+            lambda: not any(old[each] & each.connections for each in listeners), limit - LAST_SHARE * timeout
+        )
+        for listener in listeners:
+            listener.stop_handshakes()
+        await asyncio.sleep(min(HANDSHAKE_SECONDS, timeout))
+        await self._drained(lambda: not any(listener.busy for listener in listeners), limit)
+        left = sum(each.requests_in_flight for each in listeners)
         if left:
             log.warning("drain timed out with %d requests in flight", left)
+
+    async def _drained(self, done: Callable[[], bool], limit: float) -> None:
+        while not done() and self.loop.time() < limit:
+            await asyncio.sleep(DRAIN_POLL)
+            for listener in self._listeners:
+                listener.sweep()
 
     async def close(self) -> None:
         """Close listeners, connections and channels."""

@@ -11,7 +11,7 @@ from typing import cast
 
 from gateway.ingress.http1 import Http1
 from gateway.ingress.http2 import Http2
-from gateway.ingress.listener import NEVER, Listener
+from gateway.ingress.listener import DRAIN_IDLE, NEVER, Listener
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -38,7 +38,7 @@ class Edge(asyncio.Protocol):
             transport.abort()
             return
         self._transport = transport
-        self.expires = listener.loop.time() + listener.deadlines.header
+        self.expires = listener.loop.time() + (DRAIN_IDLE if listener.draining else listener.deadlines.header)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() == "h2":
             self._become(Http2(listener, transport, self._address), b"")
@@ -73,9 +73,9 @@ class Edge(asyncio.Protocol):
         self.abort()
 
     def drain(self) -> None:
-        """Nothing is in flight here."""
-        if self._transport is not None and not self._head:
-            self._transport.close()
+        """A request may be on its way."""
+        if not self._head:
+            self.expires = min(self.expires, self._listener.loop.time() + DRAIN_IDLE)
 
     def abort(self) -> None:
         """Close at once."""

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import httptools
 
 from gateway.ingress.exchange import JSON, REASONS, Request, Response
-from gateway.ingress.listener import NEVER, Listener
+from gateway.ingress.listener import DRAIN_IDLE, NEVER, Listener
 from transcoding.dialects.oip_json import encode_error
 from transcoding.message import Buffer
 from transcoding.status import Code, GatewayError
@@ -363,10 +363,10 @@ class Http1(asyncio.Protocol):
             transport.close()
 
     def drain(self) -> None:
-        """Close when idle; otherwise the answer in flight says so and closes."""
-        if self._task is None and not self._started and self._transport is not None:
-            self._close = True
-            self._transport.close()
+        """Close when idle for a while; otherwise the next answer says so and closes."""
+        if self._task is None and not self._started:
+            idle_since = self.expires - self._listener.deadlines.idle
+            self.expires = min(self.expires, idle_since + DRAIN_IDLE)
 
     def abort(self) -> None:
         """Close at once."""

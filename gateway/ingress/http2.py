@@ -10,7 +10,7 @@ import asyncio
 
 from gateway.ingress.grpc import GrpcStream
 from gateway.ingress.http2_rest import RestStream
-from gateway.ingress.listener import NEVER, Listener
+from gateway.ingress.listener import DRAIN_IDLE, NEVER, Listener
 from transcoding.http2.errors import ErrorCode
 from transcoding.http2.hpack import HeaderBlock
 from transcoding.http2.limits import Http2Limits
@@ -19,13 +19,18 @@ from transcoding.http2.stream import Receiver, Stream
 
 STALL_BYTES = 16 * 1024
 GRPC = b"application/grpc"
+DRAIN_PING = b"draining"
 
 
 class Http2(asyncio.Protocol):
-    """One HTTP/2 connection. `unfinished` holds the streams whose request is still arriving."""
+    """One HTTP/2 connection. `unfinished` holds the streams whose request is still arriving.
 
-    __slots__ = ("_address", "_drained", "_flush_scheduled", "_idle_since", "_transport", "_unsent", "expires", "h2", "listener",
-                 "unfinished")  # fmt: skip
+    It ends in two steps (RFC 9113 §6.8): a GOAWAY that takes all streams, with a PING; and when the client answers, so
+    that all it sent before it knew is here, one that names the last. Then the client closes, or is closed.
+    """
+
+    __slots__ = ("_address", "_drained", "_flush_scheduled", "_last_named", "_leaving", "_transport", "_unsent", "expires", "h2",
+                 "listener", "unfinished")  # fmt: skip
 
     def __init__(self, listener: Listener, transport: asyncio.Transport, address: str) -> None:
         limits = listener.limits
@@ -41,11 +46,9 @@ class Http2(asyncio.Protocol):
         self._flush_scheduled = False
         self._drained: asyncio.Future[None] | None = None
         self._unsent = 0
-        self._idle_since = listener.loop.time()
-        self.expires = self._idle_since + listener.deadlines.header
+        self._leaving = self._last_named = False
+        self.expires = listener.loop.time() + (DRAIN_IDLE if listener.draining else listener.deadlines.header)
         self.h2.start()
-        if listener.draining:
-            self.h2.goaway(ErrorCode.NO_ERROR)
         self.schedule_flush()
 
     def _accept(self, stream: Stream, block: HeaderBlock, end_stream: bool) -> Receiver:
@@ -54,6 +57,8 @@ class Http2(asyncio.Protocol):
         receiver.headers_received(block, end_stream)
         if not end_stream and receiver.expires != NEVER:
             self.unfinished[stream.id] = receiver
+        if self.listener.draining:
+            self.drain()
         return receiver
 
     # reading ----------------------------------------------------------------------------------------------------------
@@ -80,14 +85,12 @@ class Http2(asyncio.Protocol):
         elif self.h2.streams:
             self.expires = NEVER
         else:
-            self.expires = self.listener.loop.time() + deadlines.idle
+            self.expires = self.listener.loop.time() + (DRAIN_IDLE if self._leaving else deadlines.idle)
 
     def stream_done(self, stream_id: int) -> None:
-        """A stream ended; the last one starts the idle clock, or lets a draining connection close."""
+        """A stream ended; the last one starts the idle clock."""
         self.unfinished.pop(stream_id, None)
-        if self.listener.draining and not self.h2.streams:
-            self._end()
-        elif self._drained is None:
+        if self._drained is None:
             self._set_expiry()
 
     # writing ----------------------------------------------------------------------------------------------------------
@@ -165,16 +168,33 @@ class Http2(asyncio.Protocol):
             for receiver in [each for each in self.unfinished.values() if each.expires <= now]:
                 receiver.too_slow()
             self._set_expiry()
-        else:
+        elif self._last_named or self.h2.in_header_block:
             self.h2.goaway(ErrorCode.NO_ERROR)
             self._end()
+        elif self._leaving:
+            self._name_last(b"")  # no answer to the PING
+            self._set_expiry()
+        else:
+            self.drain()
+            self._set_expiry()
 
     def drain(self) -> None:
-        """Announce that no new streams are taken, and close when the last one is done."""
-        self.h2.goaway(ErrorCode.NO_ERROR)
-        self.schedule_flush()
-        if not self.h2.streams:
-            self._end()
+        """Ask the client to go away: what it sends before it knows is still answered."""
+        if not self._leaving:
+            self._leaving = True
+            self.h2.goaway(ErrorCode.NO_ERROR)
+            self.h2.on_pong = self._name_last
+            self.h2.ping(DRAIN_PING)
+            self.schedule_flush()
+            if not self.h2.streams:
+                self._set_expiry()
+
+    def _name_last(self, payload: bytes) -> None:
+        """The client knows: nothing more will come that it wants an answer to."""
+        if not self._last_named:
+            self._last_named = True
+            self.h2.goaway_final()
+            self.schedule_flush()
 
     def abort(self) -> None:
         """Close at once."""

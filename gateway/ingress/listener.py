@@ -13,6 +13,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from config.schema import Listener as ListenerConfig
+from gateway.ingress.handshakes import refuse_handshakes, unaccepted
 from gateway.telemetry.metrics import Metrics
 from routing.tasks import spawn
 
@@ -24,6 +25,9 @@ NEVER = float("inf")
 SWEEPS_PER_DEADLINE = 8
 LONGEST_SWEEP, SHORTEST_SWEEP = 1.0, 0.02
 BACKLOG = 4096
+DRAIN_IDLE = 1.0
+"""Seconds without a request after which a connection closes while draining: a client that uses it meanwhile is told on
+that answer to go away, and loses nothing."""
 
 
 class OpenConnection(Protocol):
@@ -64,6 +68,7 @@ class Listener:
         self.received = metrics.counter("penstock_bytes_received_total", (config.name,))
         self.sent = metrics.counter("penstock_bytes_sent_total", (config.name,))
         self.metrics = metrics
+        self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -71,7 +76,7 @@ class Listener:
         """Bind and listen. Raises OSError."""
         from gateway.ingress.edge import Edge  # the edge needs this module's types
 
-        sock = bind(self.config.address)
+        sock = self._socket = bind(self.config.address)
         context = tls_context(self.config)
         self._server = await self.loop.create_server(
             lambda: Edge(self),
@@ -116,15 +121,31 @@ class Listener:
         pause = max(SHORTEST_SWEEP, min(LONGEST_SWEEP, shortest / SWEEPS_PER_DEADLINE))
         while True:
             await asyncio.sleep(pause)
-            now = self.loop.time()
-            for connection in [each for each in self.connections if each.expires <= now]:
-                connection.expired(now)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """End what takes too long."""
+        now = self.loop.time()
+        for connection in [each for each in self.connections if each.expires <= now]:
+            connection.expired(now)
 
     def start_draining(self) -> None:
-        """Idle connections close, busy ones after their requests; new ones are still accepted, for one request each."""
+        """Idle connections close soon, busy ones after their requests; new ones are still accepted, for one request
+        each."""
         self.draining = True
         for connection in list(self.connections):
             connection.drain()
+
+    def stop_handshakes(self) -> None:
+        """Take what has connected already and nothing more; `close` then resets nobody."""
+        if self._socket is not None:
+            refuse_handshakes(self._socket)
+
+    @property
+    def busy(self) -> bool:
+        """Is there still a request, a connection, or one that waits to be accepted?"""
+        waiting = self._socket is not None and self._socket.fileno() >= 0 and unaccepted(self._socket)
+        return bool(self.requests_in_flight or self.connections or waiting)
 
     async def close(self) -> None:
         """Stop listening and close what is left."""
