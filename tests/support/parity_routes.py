@@ -79,6 +79,7 @@ _GETS = (
     "/v2/models/two_versions/versions/2 /v2/models/simple/versions/9 /v2/models/nope /v2/models/simple/ready "
     "/v2/models/nope/ready /v2/models/simple/versions/9/ready /v2/models/simple/versions/0/ready "
     "/v2/models/simple/config /v2/models/nope/config /v2/models/sequence_sum/config /v2/models/mock_llm/config "
+    "/v2/models/id_batched/config /v2/models/classify/config /v2/models/two_versions/versions/1/config "
     "/v2/models/stats /v2/models/simple/stats /v2/models/two_versions/stats /v2/logging /v2/trace/setting "
     "/v2/models/simple/trace/setting /v2/systemsharedmemory/status /v2/systemsharedmemory/region/xx/status "
     "/v2/cudasharedmemory/status /v2/cudasharedmemory/region/xx/status "
@@ -140,6 +141,19 @@ def post(name: str, path: str, body: Any = b"", difference: str = "", status: in
 _LOAD, _UNLOAD, _INDEX = "/v2/repository/models/{}/load", "/v2/repository/models/{}/unload", "/v2/repository/index"
 _REGISTER = "/v2/{}sharedmemory/region/r/register"
 _CUDA = {"raw_handle": {"b64": base64.b64encode(bytes(64)).decode()}, "device_id": 0, "byte_size": 8}
+_FP32 = {"name": "X", "datatype": "FP32", "shape": [1], "data": [0.5]}
+_STEP = {"model_name": "id_fp32", "model_version": -1, "input_map": {"INPUT0": "X"}, "output_map": {"OUTPUT0": "Y"}}
+_ENSEMBLE = {
+    "config": json.dumps(
+        {
+            "platform": "ensemble",
+            "input": [{"name": "X", "data_type": "TYPE_FP32", "dims": [-1]}],
+            "output": [{"name": "Y", "data_type": "TYPE_FP32", "dims": [-1]}],
+            "ensemble_scheduling": {"step": [_STEP]},
+        }
+    ),
+    "file:1/empty": "",
+}
 
 MANAGEMENT = [
     post("index", _INDEX),
@@ -191,6 +205,11 @@ MANAGEMENT = [
         "error-text",
     ),
     post("unregister all CUDA memory", "/v2/cudasharedmemory/unregister"),
+    post("load a new ensemble", _LOAD.format("ensemble"), {"parameters": _ENSEMBLE}),
+    Case("configuration of an ensemble", "GET", "/v2/models/ensemble/config", b"", {}, "newer-fields", 200),
+    Case("metadata of an ensemble", "GET", "/v2/models/ensemble"),
+    post("ensemble", "/v2/models/ensemble/infer", {"inputs": [_FP32]}),
+    post("unload the ensemble", _UNLOAD.format("ensemble")),
     # The last, since a Triton that failed to load a model does not call itself ready any more.
     post("load what fails", _LOAD.format("badload")),
 ]
