@@ -56,13 +56,12 @@ class Endpoint:
     fault the error was.
     """
 
-    __slots__ = ("address", "channel", "in_flight", "inventory", "known", "live", "outcomes", "reason", "succeeded")
+    __slots__ = ("address", "channel", "in_flight", "inventory", "known", "live", "outcomes", "reason")
 
     def __init__(self, address: str, channel: Channel) -> None:
         self.address = address
         self.channel = channel
         self.in_flight = 0
-        self.succeeded = 0
         self.outcomes: Counter[str] = Counter()
         self.live = False
         self.known = False

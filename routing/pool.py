@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 from routing.call import Call, Reply
 from routing.endpoint import READY, Endpoint
 from routing.pickers import Picker
 from transcoding.status import Code, Fault, GatewayError
+
+if TYPE_CHECKING:
+    from routing.connectors.streaming import StreamAttempt, StreamSink
 
 MAX_ATTEMPTS = 3
 REMEMBERED_CANDIDATES = 4096
@@ -96,10 +100,26 @@ class Pool:
                 if not self._may_go_elsewhere(call, endpoint, error):
                     raise
             else:
-                endpoint.succeeded += 1
+                endpoint.outcomes["ok"] += 1
                 return reply
             finally:
                 endpoint.in_flight -= 1
+
+    async def stream(self, call: Call, sink: StreamSink) -> tuple[Endpoint, StreamAttempt]:
+        """Open a stream for this call at an endpoint, or at another one when the first cannot be reached. Its requests
+        are the caller's to send, and to count in `in_flight`. Raises `GatewayError`."""
+        while True:
+            endpoint = self.choose(call)
+            try:
+                attempt = await endpoint.channel.stream(
+                    call.method.path, sink, metadata=call.metadata, deadline=call.deadline
+                )
+            except GatewayError as error:
+                endpoint.outcomes[error.fault.name.lower()] += 1
+                if not self._may_go_elsewhere(call, endpoint, error):
+                    raise
+            else:
+                return endpoint, attempt
 
     def _may_go_elsewhere(self, call: Call, endpoint: Endpoint, error: GatewayError) -> bool:
         if error.executed or error.fault not in (Fault.BUSY, Fault.WORKER):
