@@ -29,7 +29,7 @@ Attempt = UnaryAttempt | StreamAttempt
 
 BACKOFF_FIRST, BACKOFF_CAP = 0.05, 2.0
 MIB = 1024 * 1024
-UPSTREAM_LIMITS = Http2Limits(stream_window=4 * MIB, connection_window=16 * MIB)
+UPSTREAM_LIMITS = Http2Limits(stream_window=4 * MIB, connection_window=16 * MIB, max_frame=64 * 1024)
 NODELAY_SAFE_JOIN = 64 * 1024
 
 
