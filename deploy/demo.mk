@@ -1,12 +1,8 @@
-# The real Triton and the demo. Included by the Makefile, which says what PYTHON is and has the target `venv` that makes it.
+# The demo. Included by the Makefile, which makes the two environments with `install` and `triton`.
+.PHONY: demo demo-check
 
-.PHONY: triton demo demo-check
+demo: install triton ## Two real Tritons behind the gateway, three calls; up until Ctrl-C
+	@$(BIN)/python -m deploy.demo
 
-triton: venv ## install a real Triton into .triton-venv
-	$(PYTHON) -m deploy.triton install
-
-demo: triton ## two Tritons behind the gateway, three calls, up until Ctrl-C
-	$(PYTHON) -m deploy.demo
-
-demo-check: triton ## the demo, verified, then stopped
-	$(PYTHON) -m deploy.demo --check
+demo-check: install triton ## The demo, its answers verified, then stopped
+	@$(BIN)/python -m deploy.demo --check

@@ -74,7 +74,8 @@ def predict(layers: Layers, images: Images) -> Labels:
         values = values @ weight + bias
         if index < len(layers) - 1:
             values = np.maximum(values, 0)
-    return values.argmax(axis=1)
+    labels: Labels = values.argmax(axis=1)
+    return labels
 
 
 def accuracy(layers: Layers, split: Split) -> float:
@@ -83,7 +84,7 @@ def accuracy(layers: Layers, split: Split) -> float:
 
 
 def _features(images: Images) -> npt.NDArray[np.float32]:
-    return images.reshape(len(images), -1).astype(np.float32) / 255
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 
 def _layer(weight: npt.NDArray[Any], bias: npt.NDArray[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
@@ -92,7 +93,7 @@ def _layer(weight: npt.NDArray[Any], bias: npt.NDArray[Any]) -> tuple[npt.NDArra
 
 def _write(split: Split, models: dict[int, Layers]) -> None:
     for version, layers in models.items():
-        arrays = {
+        arrays: dict[str, Any] = {
             f"{name}{i}": array for i, layer in enumerate(layers) for name, array in zip("wb", layer, strict=True)
         }
         np.savez_compressed(DEPLOY / "models" / "digits" / str(version) / "weights.npz", **arrays)

@@ -1,11 +1,15 @@
-# Benchmarks: `make bench` takes minutes, `make bench-quick` less than 90 s. PYTHON is the environment with the extra
-# `bench`; h2load and nginx come from the system (apt-get install nghttp2-client nginx-light) and are optional.
-# More choices: BENCH="--only small_json --rounds 5".
+# Benchmarks. h2load and nginx come from the system (apt-get install nghttp2-client nginx-light); without them a slower
+# load generator and fewer peers serve. More choices: make bench BENCH="--only small_json --rounds 5".
+BENCH_STAMP := $(VENV)/.bench-installed
 
 .PHONY: bench bench-quick
 
-bench:
-	$(PYTHON) -m loadtests.bench $(BENCH)
+$(BENCH_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
 
-bench-quick:
-	$(PYTHON) -m loadtests.bench --quick $(BENCH)
+bench: triton $(BENCH_STAMP) ## Penstock beside Triton, nginx, Envoy and the obvious build: some ten minutes
+	$(BIN)/python -m loadtests.bench $(BENCH)
+
+bench-quick: triton $(BENCH_STAMP) ## The same in less than 90 s, to see that it works
+	$(BIN)/python -m loadtests.bench --quick $(BENCH)

@@ -57,6 +57,7 @@ class Call:
     """Waits for one answer."""
 
     __slots__ = ("done", "message", "reader", "stream")
+    stream: Stream
 
     def __init__(self) -> None:
         self.reader = MessageReader(1 << 20)

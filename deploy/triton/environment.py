@@ -25,7 +25,7 @@ PACKAGE = "nvidia-pytriton==0.7.0"
 NUMPY = "numpy>=1.26,<2"
 STUB = "triton_python_backend_stub"
 PROJECT = Path(__file__).resolve().parents[2]
-# numpy < 2 has wheels for these, and the Triton wheel has a Python backend for each of them.
+# numpy < 2 has wheels for these, and the Triton wheel has a Python backend for each; numpy 2 makes that one crash.
 PYTHON_MINORS = (12, 11, 10, 9)
 _DESCRIBE = "import sys, sysconfig; print(sys.version_info[1], sysconfig.get_config_var('LIBDIR') or '', sep='\\n')"
 
@@ -70,6 +70,7 @@ class Environment:
             "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
             "PATH": os.pathsep.join([str(self.venv / "bin"), os.environ.get("PATH", os.defpath)]),
             "VIRTUAL_ENV": str(self.venv),
+            "PYTHONDONTWRITEBYTECODE": "1",  # a model repository is only read
             # Many small models on few cores: threads of numpy's BLAS would only fight.
             "OPENBLAS_NUM_THREADS": "1",
             "OMP_NUM_THREADS": "1",
@@ -160,8 +161,8 @@ def _find_python() -> Python:
             return python
     raise TritonError(
         f"Triton's Python backend embeds Python 3.{PYTHON_MINORS[-1]} to 3.{PYTHON_MINORS[0]} and needs its shared "
-        f"library (libpython3.X.so.1.0), found for none of: {', '.join(names)}. On Debian or Ubuntu: "
-        "apt install libpython3-dev"
+        f"library (libpython3.X.so.1.0), found for none of: {', '.join(names)}. Have one of these on PATH, with its "
+        "library: on Debian or Ubuntu, apt install libpython3-dev"
     )
 
 

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.ingress.grpc_head import Head, head_of
 from gateway.ingress.listener import NEVER, Listener
+from gateway.snapshot import code_of
 from routing.call import Call
+from routing.connectors.grpc_h2 import deadline_exceeded, min_deadline
 from transcoding.dialects import oip_grpc
 from transcoding.grpc_framing import MessageReader, encode_message, inflate, prefix, trailers_block
 from transcoding.http2 import hpack
 from transcoding.http2.errors import ErrorCode
+from transcoding.http2.flow import HIGH_WATER
 from transcoding.http2.hpack import HeaderBlock
 from transcoding.http2.stream import Stream
 from transcoding.message import Buffer
 from transcoding.methods import Method
-from transcoding.status import Code, Fault, GatewayError, invalid
+from transcoding.status import Code, Fault, GatewayError
 
 if TYPE_CHECKING:
     from gateway.ingress.http2 import Http2
@@ -30,46 +33,55 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BODY_BYTES_PER_SECOND = 16 * 1024
+PREFIX_BYTES = 5
+PINNED_SLACK = 64 * 1024
 REPLY_HEAD = hpack.encode([(b":status", b"200"), (b"content-type", b"application/grpc")])
 OK_TRAILERS = hpack.encode([(b"grpc-status", b"0")])
+ACCEPTED_ENCODINGS = hpack.encode([(b"grpc-accept-encoding", b"identity,deflate,gzip")])
 
 
 class Session(Protocol):
     """A streaming method at work; `gateway.ingress.grpc_stream` and `gateway.ingress.watch` have them."""
 
+    @property
+    def full(self) -> bool:
+        """The client must wait: it is credited when the session calls `GrpcStream.credit`."""
+        ...
+
     def message_received(self, message: Buffer) -> None:
-        """The client sent a message."""
+        """The client sent a message. Raises `GatewayError` to end the call."""
         ...
 
     def half_closed(self) -> None:
-        """The client will send no more."""
+        """The client will send no more. Raises `GatewayError` to end the call."""
         ...
 
     def client_writable(self) -> None:
         """The client reads again."""
         ...
 
-    def client_gone(self) -> None:
-        """The client gave up; nothing can be sent any more."""
+    def client_gone(self, code: int = Code.CANCELLED) -> None:
+        """The call is over, with this status; nothing can be sent any more."""
         ...
 
 
 class GrpcStream:
     """One gRPC call of a client."""
 
-    __slots__ = ("_answering", "_connection", "_head", "_held", "_message", "_reader", "_session", "_size", "_stream", "_task", "ended",
-                 "expires", "listener")  # fmt: skip
+    __slots__ = ("_answering", "_connection", "_deadline", "_head", "_held", "_message", "_reader", "_session", "_size",
+                 "_stream", "_task", "ended", "expires", "listener")  # fmt: skip
 
     def __init__(self, connection: Http2, stream: Stream) -> None:
         self._connection = connection
         self._stream = stream
         self._head: Head | None = None
+        self._deadline: float | None = None
         self._reader: MessageReader | None = None
         self._message: Buffer | None = None
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
-        self._size = 0
-        self._held = 0
+        self._size = 0  # bytes of the request that are counted in `listener.buffered`
+        self._held = 0  # bytes that the client was not credited yet
         self.ended = self._answering = False
         self.listener = listener = connection.listener
         self.expires = listener.loop.time() + listener.deadlines.body
@@ -81,12 +93,14 @@ class GrpcStream:
         if self._head is None:
             head = self._head = head_of(block)
             if head.error is not None:
-                self.fail(head.error)
+                self.fail(head.error, ACCEPTED_ENCODINGS)
                 return
             method = head.method
             if method is None or (method.service.startswith("inference") and method.api not in self.listener.apis):
-                self.fail(GatewayError(Code.UNIMPLEMENTED, ""))
+                self.fail(GatewayError(Code.UNIMPLEMENTED, "no such method here"))
                 return
+            if head.timeout is not None:
+                self._deadline = self.listener.loop.time() + head.timeout
             if method.kind in ("stream", "reflection") or method.name == "Watch":
                 self.expires = NEVER
                 self._connection.unfinished.pop(self._stream.id, None)
@@ -105,7 +119,7 @@ class GrpcStream:
             else:
                 self._feed_unary(data, end_stream)
         except GatewayError as error:
-            self.fail(error)
+            self._refuse(error)
             return
         if end_stream and not self.ended:
             self._end_of_request()
@@ -114,50 +128,53 @@ class GrpcStream:
         size = len(data)
         self._stream.consumed(size)
         if end_stream and self._reader is None and is_whole(data, size):
-            if size - 5 > self.listener.limits.body_bytes:
+            if size - PREFIX_BYTES > self.listener.limits.body_bytes:
                 raise too_large(self.listener.limits.body_bytes)
-            self._message = data
+            self._hold(size)
+            self._message = unpinned(data)
             return
         if self._reader is None:
             self._reader = MessageReader(self.listener.limits.body_bytes)
-        self._count(size)
+        self._hold(size)
+        self.expires += size / BODY_BYTES_PER_SECOND
         for flags, message in self._reader.feed(data):
             if self._message is not None:
-                raise GatewayError(Code.UNIMPLEMENTED, "expected one message, got several")
-            self._message = self._plain(flags, message)
+                raise not_one("several")
+            plain = self._plain(flags, message)
+            if flags:
+                self._hold(len(plain))
+            self._message = encode_message((plain,))
 
-    def _count(self, size: int) -> None:
+    def _hold(self, size: int) -> None:
         listener = self.listener
         self._size += size
         listener.buffered += size
-        self.expires += size / BODY_BYTES_PER_SECOND
-        if listener.buffered > listener.limits.buffered_bytes:
-            raise GatewayError(
-                Code.RESOURCE_EXHAUSTED,
-                "too many request bytes are waiting in this worker",
-                http_status=503,
-                fault=Fault.BUSY,
-            )
+        if size > 0 and listener.buffered > listener.limits.buffered_bytes:
+            raise too_much_waits()
 
     def _plain(self, flags: int, message: Buffer) -> Buffer:
-        """The message with its prefix, inflated when it is compressed."""
-        if flags:
-            assert self._head is not None
-            message = inflate(message, self._head.encoding, self.listener.limits.inflated_bytes)
-        return encode_message((message,))
+        """The message, inflated when it is compressed."""
+        if not flags:
+            return message
+        assert self._head is not None
+        if self._head.encoding == "identity":
+            raise GatewayError(Code.INTERNAL, "a compressed message in a call without grpc-encoding", http_status=400)
+        return inflate(message, self._head.encoding, self.listener.limits.inflated_bytes)
 
     def _feed_session(self, session: Session, data: Buffer) -> None:
+        """Give the session what is complete. A message that is still arriving is counted here, those that wait in the
+        session are counted there."""
         if self._reader is None:
             self._reader = MessageReader(self.listener.limits.body_bytes)
-        self._held += len(data)
+        size = len(data)
+        self._held += size
+        self._hold(size)
         for flags, message in self._reader.feed(data):
-            if flags:
-                assert self._head is not None
-                message = inflate(message, self._head.encoding, self.listener.limits.inflated_bytes)
-            session.message_received(message)
+            self._hold(-PREFIX_BYTES - len(message))
+            session.message_received(self._plain(flags, message))
             if self.ended:
-                break
-        if not session_full(session):
+                return
+        if not session.full:
             self.credit()
 
     def credit(self) -> None:
@@ -173,16 +190,22 @@ class GrpcStream:
         try:
             if self._reader is not None:
                 self._reader.finish()
+            if self._session is not None:
+                self._session.half_closed()
+                return
+            if self._message is None:
+                raise not_one("none")
         except GatewayError as error:
-            self.fail(error)
+            self._refuse(error)
             return
+        assert self._head is not None
+        self._task = self.listener.loop.create_task(self._unary(self._head, self._message))
+
+    def _refuse(self, error: GatewayError) -> None:
+        """What the client sent cannot be taken: the call ends, and so does a session."""
+        self.fail(error)
         if self._session is not None:
-            self._session.half_closed()
-        elif self._message is None:
-            self.fail(invalid("expected a message, got none"))
-        else:
-            assert self._head is not None
-            self._task = self.listener.loop.create_task(self._unary(self._head, self._message))
+            self._session.client_gone(error.code)
 
     # unary ------------------------------------------------------------------------------------------------------------
 
@@ -190,7 +213,7 @@ class GrpcStream:
         listener = self.listener
         listener.requests_in_flight += 1
         try:
-            framed = await listener.grpc.unary(head, message, listener)
+            framed = await listener.grpc.unary(head, message, listener, self._deadline)
             self._stream.send_all(REPLY_HEAD, framed, OK_TRAILERS)
             self._connection.schedule_flush()
             self._done()
@@ -220,8 +243,8 @@ class GrpcStream:
 
     @property
     def congested(self) -> bool:
-        """The client does not take what it is sent."""
-        return self._stream.queued > 0 or self._connection.congested
+        """The client does not take what it is sent; the session hears `client_writable` when it does again."""
+        return self._stream.queued > HIGH_WATER or self._connection.congested
 
     def finish(self) -> None:
         """End a streaming answer with success."""
@@ -229,13 +252,14 @@ class GrpcStream:
             self._stream.send_headers(OK_TRAILERS, True)
             self._done()
 
-    def fail(self, error: GatewayError) -> None:
-        """End the call with an error; what the client still sends is not wanted."""
+    def fail(self, error: GatewayError, fields: bytes = b"") -> None:
+        """End the call with an error; what the client still sends is not wanted. `fields` is a header block to add when
+        the error is the whole answer."""
         if self.ended:
             return
         trailers = trailers_block(error.code, error.message)
-        self._stream.send_headers(trailers if self._answering else REPLY_HEAD + trailers, True)
-        if self._stream.remote_open:
+        self._stream.send_headers(trailers if self._answering else REPLY_HEAD + fields + trailers, True)
+        if self._stream.remote_open and not self._stream.queued:  # a reset would drop what is queued, trailers too
             self._stream.reset(ErrorCode.NO_ERROR)
         self._done()
 
@@ -270,14 +294,28 @@ def is_whole(data: Buffer, size: int) -> bool:
     return size >= 5 and not data[0] and int.from_bytes(data[1:5], "big") == size - 5
 
 
-def session_full(session: Session) -> bool:
-    """Does the session ask to hold the client back?"""
-    return getattr(session, "full", False)
+def unpinned(data: Buffer) -> Buffer:
+    """The bytes, copied when they are a view that would keep a much larger read of the socket alive."""
+    if type(data) is memoryview and len(data.obj) > PINNED_SLACK + 4 * len(data):  # type: ignore[arg-type]
+        return bytes(data)
+    return data
 
 
 def too_large(limit: int) -> GatewayError:
     """A message over the cap."""
     return GatewayError(Code.RESOURCE_EXHAUSTED, f"message larger than {limit} bytes", http_status=413)
+
+
+def not_one(count: str) -> GatewayError:
+    """A request with another number of messages than a unary method takes; the code is that of the gRPC libraries
+    (https://grpc.github.io/grpc/core/md_doc_statuscodes.html)."""
+    return GatewayError(Code.UNIMPLEMENTED, f"expected one message, got {count}")
+
+
+def too_much_waits() -> GatewayError:
+    """This worker holds as many bytes of requests as it may."""
+    text = "too many request bytes are waiting in this worker"
+    return GatewayError(Code.RESOURCE_EXHAUSTED, text, http_status=503, fault=Fault.BUSY, retry_after=1.0)
 
 
 class GrpcService:
@@ -287,42 +325,50 @@ class GrpcService:
         self._plane = plane
         self._loop = plane.loop
 
-    async def unary(self, head: Head, framed: Buffer, listener: Listener) -> Buffer:
-        """The framed answer to one framed message. Raises `GatewayError`."""
+    async def unary(self, head: Head, framed: Buffer, listener: Listener, deadline: float | None) -> Buffer:
+        """The framed answer to one framed message, by `deadline` in the loop's time. Raises `GatewayError`."""
         method = head.method
         assert method is not None
-        payload = framed[5:] if len(framed) < 4096 else memoryview(framed)[5:]
+        if deadline is not None and deadline <= self._loop.time():
+            raise deadline_exceeded()
+        payload = framed[PREFIX_BYTES:] if len(framed) < 4096 else memoryview(framed)[PREFIX_BYTES:]
         if method.kind == "infer":
-            return await self._infer(method, head, framed, payload, listener)
-        return encode_message((await self._plane.management.answer(method, bytes(payload)),))
+            return await self._infer(method, head, framed, payload, listener, deadline)
+        limit = listener.deadlines.request
+        if limit is not None:
+            deadline = min_deadline(deadline, self._loop.time() + limit)
+        return encode_message((await self._plane.management.answer(method, bytes(payload), deadline),))
 
-    async def _infer(self, method: Method, head: Head, framed: Buffer, payload: Buffer, listener: Listener) -> Buffer:
+    async def _infer(
+        self, method: Method, head: Head, framed: Buffer, payload: Buffer, listener: Listener, until: float | None
+    ) -> Buffer:
         envelope = oip_grpc.scan_request(payload)
         route = self._plane.snapshot.dispatch(envelope.model)
-        route.in_flight += 1
+        route.in_flight.value += 1
         started = self._loop.time()
         code = 0
         try:
+            deadline = route.deadline(started, listener.deadlines.request, until)
+            model, version = envelope.model, envelope.version
             if envelope.classified:
-                await self._plane.guard.check_classified(route, envelope.model, envelope.version, envelope.classified)
+                await self._plane.guard.check_classified(route, model, version, envelope.classified, deadline)
             message: tuple[Buffer, ...] = (framed,)
-            version = envelope.version
             if not version and route.version:
                 version = route.version
                 parts = oip_grpc.set_version(payload, version)
                 message = (prefix(sum(map(len, parts))), *parts)
             call = Call(
                 method,
-                envelope.model,
+                model,
                 version,
                 message,
                 metadata=self._plane.forwarding.of_head(head, listener.config.forward_headers),
-                deadline=route.deadline(started, listener.deadlines.request, head.timeout),
+                deadline=deadline,
                 sequence="" if envelope.sequence_id is None else str(envelope.sequence_id),
             )
             return (await route.handler(call)).framed
-        except GatewayError as error:
-            code = error.code
+        except BaseException as error:
+            code = code_of(error)
             raise
         finally:
             route.finish("inference", code, self._loop.time() - started)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from transcoding.health import watched
+from gateway.ingress.grpc import not_one
+from transcoding.health import service_of, watched
 from transcoding.message import Buffer
 from transcoding.reflection import SERVICES, gateway_reflector
 from transcoding.status import Code, Fault, GatewayError
@@ -20,6 +21,8 @@ gateway_reflection = cache(gateway_reflector)
 class WatchSession:
     """`grpc.health.v1.Health/Watch`: the state now, and each change of it."""
 
+    full = False
+
     def __init__(self, plane: DataPlane, stream: GrpcStream) -> None:
         self._plane = plane
         self._stream = stream
@@ -29,10 +32,15 @@ class WatchSession:
 
     def message_received(self, message: Buffer) -> None:
         """The service to watch."""
-        if self._request is None:
-            self._request = bytes(message)
-            self._plane.watchers.add(self)
-            self.tell()
+        if self._request is not None:
+            raise not_one("several")
+        request = bytes(message)
+        service_of(request)
+        if self._plane.ending:
+            raise going_away()
+        self._request = request
+        self._plane.watchers.add(self)
+        self.tell()
 
     def tell(self) -> None:
         """Send the state if it is another than the last one sent."""
@@ -45,17 +53,19 @@ class WatchSession:
     def end(self) -> None:
         """The gateway ends: the client should watch another one."""
         self._plane.watchers.discard(self)
-        self._stream.fail(GatewayError(Code.UNAVAILABLE, "the gateway is going away", fault=Fault.GATEWAY))
+        self._stream.fail(going_away())
 
     def half_closed(self) -> None:
         """Watching goes on until the client cancels."""
+        if self._request is None:
+            raise not_one("none")
 
     def client_writable(self) -> None:
         """A change may have waited."""
         if self._request is not None:
             self.tell()
 
-    def client_gone(self) -> None:
+    def client_gone(self, code: int = Code.CANCELLED) -> None:
         """Nobody watches any more."""
         self._plane.watchers.discard(self)
 
@@ -85,5 +95,10 @@ class ReflectionSession:
         """Take more questions."""
         self._stream.credit()
 
-    def client_gone(self) -> None:
+    def client_gone(self, code: int = Code.CANCELLED) -> None:
         """Nothing is held."""
+
+
+def going_away() -> GatewayError:
+    """The gateway drains."""
+    return GatewayError(Code.UNAVAILABLE, "the gateway is going away", fault=Fault.GATEWAY)

@@ -34,7 +34,8 @@ def render(document: Document) -> str:
         if bars:
             parts.append(_panel(row, bars, _owed(document, row), top))
             top += TITLE + STEP * len(bars) + GAP
-    caption = f"{document.effort} run, {document.date}; median and range over rounds; dashed: the aim for the subject"
+    subject = document.labels[document.subject]
+    caption = f"{document.effort} run, {document.date}; median and range over rounds; dashed: {subject}'s aim, or less"
     parts.append(_text(MARGIN, top, caption, FAINT, 11))
     height = top + MARGIN
     return "\n".join(

@@ -30,8 +30,8 @@ class Effort:
     idle_rounds: int
 
 
-FULL = Effort("full", rounds=9, share=1.0, latency_seconds=2.0, idle_rounds=3)
-QUICK = Effort("quick", rounds=3, share=0.2, latency_seconds=0.6, idle_rounds=1)
+FULL = Effort("full", rounds=7, share=1.0, latency_seconds=2.0, idle_rounds=3)
+QUICK = Effort("quick", rounds=3, share=0.15, latency_seconds=0.5, idle_rounds=1)
 
 
 @dataclass(frozen=True)

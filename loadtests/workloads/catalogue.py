@@ -73,8 +73,8 @@ LARGE_BINARY = RequestRow(
 
 
 def rows(effort: Effort) -> list[Row]:
-    """All rows; a quick run keeps a fifth of the connections of the last one."""
-    scale = 1.0 if effort.share == 1.0 else 0.2
+    """All rows; a quick run has a tenth of the connections in the last one."""
+    scale = 1.0 if effort.share == 1.0 else 0.1
     idle = IdleRow(
         "idle",
         "Memory of idle connections beside busy ones",
@@ -82,7 +82,7 @@ def rows(effort: Effort) -> list[Row]:
         idle=round(10_000 * scale),
         busy=round(1_000 * scale),
         rate=400.0,
-        busy_seconds=4.0 if effort.share == 1.0 else 1.5,
+        busy_seconds=4.0 if effort.share == 1.0 else 1.0,
     )
     return [SMALL_JSON, SMALL_GRPC, LARGE_JSON, LARGE_BINARY, idle]
 

@@ -32,7 +32,7 @@ def start_triton(
     key = (tuple(sorted(models)), explicit, tuple(arguments), number)
     server = _servers.get(key)
     if server is None or not server.running:
-        server = _servers[key] = _new(models, explicit, arguments).start()
+        server = _servers[key] = _new(models, explicit, arguments)
     return server.wait_ready()
 
 
@@ -48,7 +48,7 @@ def own_triton(
     """A server for one test only. Its repository, `triton.repository`, may be changed."""
     triton = _new(models, explicit, arguments)
     try:
-        yield triton.start().wait_ready()
+        yield triton.wait_ready()
     finally:
         triton.kill()
         shutil.rmtree(triton.repository.parent)
@@ -56,9 +56,14 @@ def own_triton(
 
 def _new(models: Sequence[str], explicit: bool, arguments: Sequence[str]) -> Triton:
     directory = Path(tempfile.mkdtemp(prefix="penstock-test-"))
-    repository = write_repository(directory / "models", models)
-    loaded = [name for name in models if name != "badload"]
-    return Triton(repository, explicit=explicit, models=loaded, log=directory / "triton.log", arguments=arguments)
+    try:
+        repository = write_repository(directory / "models", models)
+        loaded = [name for name in models if name != "badload"]
+        log = directory / "triton.log"
+        return Triton(repository, explicit=explicit, models=loaded, log=log, arguments=arguments).start()
+    except BaseException:
+        shutil.rmtree(directory)
+        raise
 
 
 @atexit.register
