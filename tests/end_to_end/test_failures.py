@@ -1,4 +1,4 @@
-"""Processes end, by signal or by crash, under steady load: what is lost is counted, and it is at most what they held."""
+"""Processes end, by signal or crash, under steady load: what is lost is counted, and it is at most what they held."""
 
 from __future__ import annotations
 
