@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from routing.call import Call
@@ -170,7 +170,7 @@ class Generation:
             raise GatewayError(Code.INVALID_ARGUMENT, EXACTLY_ONE, executed=True)
         return first
 
-    async def events(self) -> AsyncIterator[bytes]:
+    async def events(self) -> AsyncGenerator[bytes, None]:
         """The events of `generate_stream`. An error before the first one is raised here, a later one is an event."""
         try:
             first = await self._next()
@@ -180,7 +180,7 @@ class Generation:
             raise
         return self._events(first)
 
-    async def _events(self, text: bytes | None) -> AsyncIterator[bytes]:
+    async def _events(self, text: bytes | None) -> AsyncGenerator[bytes, None]:
         try:
             while text is not None:
                 yield sse.event(text)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.ingress.aside import INLINE_BYTES, inflate_aside
 from gateway.ingress.grpc_head import Head, head_of
 from gateway.ingress.listener import NEVER, Listener
 from routing.call import Call
@@ -17,6 +18,7 @@ from transcoding.dialects import oip_grpc
 from transcoding.grpc_framing import MessageReader, encode_message, inflate, prefix, trailers_block
 from transcoding.http2 import hpack
 from transcoding.http2.errors import ErrorCode
+from transcoding.http2.flow import HIGH_WATER
 from transcoding.http2.hpack import HeaderBlock
 from transcoding.http2.stream import Stream
 from transcoding.message import Buffer
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BODY_BYTES_PER_SECOND = 16 * 1024
 REPLY_HEAD = hpack.encode([(b":status", b"200"), (b"content-type", b"application/grpc")])
 OK_TRAILERS = hpack.encode([(b"grpc-status", b"0")])
 
@@ -37,8 +38,8 @@ OK_TRAILERS = hpack.encode([(b"grpc-status", b"0")])
 class Session(Protocol):
     """A streaming method at work; `gateway.ingress.grpc_stream` and `gateway.ingress.watch` have them."""
 
-    def message_received(self, message: Buffer) -> None:
-        """The client sent a message."""
+    def message_received(self, message: Buffer, compressed: bool) -> None:
+        """The client sent a message. Raises `GatewayError` to end the call."""
         ...
 
     def half_closed(self) -> None:
@@ -57,19 +58,22 @@ class Session(Protocol):
 class GrpcStream:
     """One gRPC call of a client."""
 
-    __slots__ = ("_answering", "_connection", "_head", "_held", "_message", "_reader", "_session", "_size", "_stream", "_task", "ended",
-                 "expires", "listener")  # fmt: skip
+    __slots__ = ("_answering", "_compressed", "_connection", "_fresh", "_head", "_held", "_message", "_partial",
+                 "_reader", "_session", "_size", "_stream", "_task", "ended", "expires", "listener")  # fmt: skip
 
     def __init__(self, connection: Http2, stream: Stream) -> None:
         self._connection = connection
         self._stream = stream
         self._head: Head | None = None
         self._reader: MessageReader | None = None
-        self._message: Buffer | None = None
+        self._message: Buffer | None = None  # with its prefix, or compressed
+        self._compressed = False
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
-        self._size = 0
-        self._held = 0
+        self._size = 0  # bytes in memory
+        self._partial = 0  # of these, of a message that is not complete
+        self._held = 0  # bytes that the client gets no credit for yet
+        self._fresh = 0
         self.ended = self._answering = False
         self.listener = listener = connection.listener
         self.expires = listener.loop.time() + listener.deadlines.body
@@ -89,7 +93,6 @@ class GrpcStream:
                 return
             if method.kind in ("stream", "reflection") or method.name == "Watch":
                 self.expires = NEVER
-                self._connection.unfinished.pop(self._stream.id, None)
                 self._session = self.listener.grpc.open_session(method, head, self)
         if end_stream and not self.ended:
             self._end_of_request()
@@ -105,7 +108,7 @@ class GrpcStream:
             else:
                 self._feed_unary(data, end_stream)
         except GatewayError as error:
-            self.fail(error)
+            self._reject(error)
             return
         if end_stream and not self.ended:
             self._end_of_request()
@@ -113,6 +116,7 @@ class GrpcStream:
     def _feed_unary(self, data: Buffer, end_stream: bool) -> None:
         size = len(data)
         self._stream.consumed(size)
+        self.hold(size)
         if end_stream and self._reader is None and is_whole(data, size):
             if size - 5 > self.listener.limits.body_bytes:
                 raise too_large(self.listener.limits.body_bytes)
@@ -120,45 +124,73 @@ class GrpcStream:
             return
         if self._reader is None:
             self._reader = MessageReader(self.listener.limits.body_bytes)
-        self._count(size)
+        self._progress(size)
         for flags, message in self._reader.feed(data):
             if self._message is not None:
                 raise GatewayError(Code.UNIMPLEMENTED, "expected one message, got several")
-            self._message = self._plain(flags, message)
+            self._compressed = flags != 0
+            self._message = message if flags else encode_message((message,))
 
-    def _count(self, size: int) -> None:
-        listener = self.listener
-        self._size += size
-        listener.buffered += size
-        self.expires += size / BODY_BYTES_PER_SECOND
-        if listener.buffered > listener.limits.buffered_bytes:
-            raise GatewayError(
-                Code.RESOURCE_EXHAUSTED,
-                "too many request bytes are waiting in this worker",
-                http_status=503,
-                fault=Fault.BUSY,
-            )
+    def _progress(self, size: int) -> None:
+        """The client sends fast enough to be given more time."""
+        self._fresh += size
+        if self._fresh >= self.listener.body_quantum:
+            self._fresh = 0
+            self.expires = self.listener.loop.time() + self.listener.deadlines.body
 
-    def _plain(self, flags: int, message: Buffer) -> Buffer:
-        """The message with its prefix, inflated when it is compressed."""
-        if flags:
-            assert self._head is not None
-            message = inflate(message, self._head.encoding, self.listener.limits.inflated_bytes)
-        return encode_message((message,))
+    async def inflated(self, message: Buffer) -> Buffer:
+        """A compressed message in plain, held like what came. Raises `GatewayError`."""
+        assert self._head is not None
+        plain = await inflate_aside(inflate, message, self._head.encoding, self.listener.limits.inflated_bytes)
+        self.hold(len(plain))
+        return plain
+
+    def inflated_at_once(self, message: Buffer) -> Buffer:
+        """A small compressed message in plain. Raises `GatewayError` for a large one too."""
+        assert self._head is not None
+        return inflate(message, self._head.encoding, INLINE_BYTES)
 
     def _feed_session(self, session: Session, data: Buffer) -> None:
         if self._reader is None:
             self._reader = MessageReader(self.listener.limits.body_bytes)
-        self._held += len(data)
+        size = len(data)
+        self._held += size
+        self._partial += size
+        self.hold(size)
         for flags, message in self._reader.feed(data):
-            if flags:
-                assert self._head is not None
-                message = inflate(message, self._head.encoding, self.listener.limits.inflated_bytes)
-            session.message_received(message)
+            whole = len(message) + 5
+            self._partial -= whole
+            self.let_go(whole)
+            session.message_received(message, bool(flags))
             if self.ended:
-                break
+                return
         if not session_full(session):
             self.credit()
+        self._await_rest(session, size)
+
+    def _await_rest(self, session: Session, size: int) -> None:
+        """A message that has begun must be complete in time, as long as the client may send it; `size` bytes came."""
+        if not self._partial or session_full(session):
+            self.expires = NEVER
+        elif self.expires == NEVER:
+            self._fresh = 0
+            self.expires = self.listener.loop.time() + self.listener.deadlines.body
+        else:
+            self._progress(size)
+        self._connection.expect(self._stream.id, self)
+
+    def hold(self, size: int) -> None:
+        """Count bytes of the request that are in memory. Raises `GatewayError` when they are too many."""
+        self._size += size
+        if not self._connection.hold(size):
+            message = "too many request bytes are waiting in this worker"
+            raise GatewayError(Code.RESOURCE_EXHAUSTED, message, http_status=503, fault=Fault.BUSY)
+
+    def let_go(self, size: int) -> None:
+        """Bytes that were held are done with."""
+        if not self.ended:
+            self._size -= size
+            self._connection.release(size)
 
     def credit(self) -> None:
         """The session took what it was given: let the client send more."""
@@ -166,15 +198,17 @@ class GrpcStream:
             held, self._held = self._held, 0
             self._stream.consumed(held)
             self._connection.schedule_flush()
+            if self._partial and self._session is not None:
+                self._await_rest(self._session, 0)
 
     def _end_of_request(self) -> None:
         self.expires = NEVER
-        self._connection.unfinished.pop(self._stream.id, None)
+        self._connection.expect(self._stream.id, self)
         try:
             if self._reader is not None:
                 self._reader.finish()
         except GatewayError as error:
-            self.fail(error)
+            self._reject(error)
             return
         if self._session is not None:
             self._session.half_closed()
@@ -190,6 +224,8 @@ class GrpcStream:
         listener = self.listener
         listener.requests_in_flight += 1
         try:
+            if self._compressed:
+                message = encode_message((await self.inflated(message),))
             framed = await listener.grpc.unary(head, message, listener)
             self._stream.send_all(REPLY_HEAD, framed, OK_TRAILERS)
             self._connection.schedule_flush()
@@ -216,12 +252,13 @@ class GrpcStream:
         """One message of a streaming answer."""
         if not self.ended:
             self._stream.send_data(encode_message((message,)))
+            self._connection.watch(self._stream)
             self._connection.schedule_flush()
 
     @property
     def congested(self) -> bool:
-        """The client does not take what it is sent."""
-        return self._stream.queued > 0 or self._connection.congested
+        """The client does not take what it is sent; `writable` tells when it does again."""
+        return self._stream.queued > HIGH_WATER or self._connection.congested
 
     def finish(self) -> None:
         """End a streaming answer with success."""
@@ -239,17 +276,23 @@ class GrpcStream:
             self._stream.reset(ErrorCode.NO_ERROR)
         self._done()
 
+    def _reject(self, error: GatewayError) -> None:
+        """End the call for what the client sent; a session learns of it."""
+        self.fail(error)
+        if self._session is not None:
+            self._session.client_gone()
+
     def _done(self) -> None:
         if not self.ended:
             self.ended = True
             self.expires = NEVER
-            self.listener.buffered -= self._size
-            self._connection.stream_done(self._stream.id)
+            self._connection.release(self._size)
+            self._connection.stream_done(self._stream)
             self._connection.schedule_flush()
 
     def too_slow(self) -> None:
         """The request did not arrive in time."""
-        self.fail(GatewayError(Code.DEADLINE_EXCEEDED, "the request did not arrive in time", http_status=408))
+        self._reject(GatewayError(Code.DEADLINE_EXCEEDED, "the request did not arrive in time", http_status=408))
 
     def writable(self) -> None:
         """There is room to send again."""
@@ -335,5 +378,5 @@ class GrpcService:
         if method.kind == "stream":
             return InferSession(self._plane, head, stream)
         if method.kind == "reflection":
-            return ReflectionSession(stream)
+            return ReflectionSession(self._plane, stream)
         return WatchSession(self._plane, stream)

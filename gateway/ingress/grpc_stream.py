@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from typing import TYPE_CHECKING
 
 from routing.call import Call
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 METHOD = BY_NAME["ModelStreamInfer"]
 WANT_FINAL = oip_grpc.append_bool_parameter("triton_enable_empty_final_response", True)
 WAITING_MESSAGES = 64
+WAITING_BYTES = 1024 * 1024
+MESSAGES_PER_TURN = 32
 OUTSTANDING_REQUESTS = 10_000
 UPSTREAM_QUEUE_BYTES = 256 * 1024
 
@@ -80,9 +83,11 @@ class InferSession:
         self._started = plane.loop.time()
         self._metadata = plane.forwarding.of_head(head, stream.listener.config.forward_headers)
         self._upstreams: dict[Endpoint, Upstream] = {}
-        self._queue: list[Buffer] = []
+        self._queue: deque[tuple[Buffer, bool]] = deque()
+        self._queued_bytes = 0
         self._pump: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
+        self._client_room: asyncio.Future[None] | None = None
         self._wants_final: set[str] = set()
         self._half_closed = False
         self._route: Route | None = None
@@ -95,16 +100,18 @@ class InferSession:
     @property
     def full(self) -> bool:
         """Too much waits for the endpoints: hold the client back."""
-        return len(self._queue) >= WAITING_MESSAGES or any(
-            each.outstanding >= OUTSTANDING_REQUESTS for each in self._all()
-        )
+        if len(self._queue) >= WAITING_MESSAGES or self._queued_bytes >= WAITING_BYTES:
+            return True
+        return any(each.outstanding >= OUTSTANDING_REQUESTS for each in self._all())
 
     def _all(self) -> list[Upstream]:
         return list(self._upstreams.values())
 
-    def message_received(self, message: Buffer) -> None:
-        """One request; they are sent on in order."""
-        self._queue.append(message)
+    def message_received(self, message: Buffer, compressed: bool) -> None:
+        """One request; they are sent on in order. Raises `GatewayError` when too many bytes wait."""
+        self._queue.append((message, compressed))
+        self._queued_bytes += len(message)
+        self._stream.hold(len(message))
         if self._pump is None:
             self._pump = self._plane.loop.create_task(self._forward_queued())
 
@@ -117,12 +124,10 @@ class InferSession:
     async def _forward_queued(self) -> None:
         try:
             while self._queue:
-                message = self._queue.pop(0)
-                try:
-                    await self._forward(message)
-                except GatewayError as error:
-                    self._answer_error(message, error)
-                self._stream.credit()
+                for _ in range(min(MESSAGES_PER_TURN, len(self._queue))):
+                    await self._forward_one(*self._queue.popleft())
+                if self._queue:
+                    await asyncio.sleep(0)  # messages that are refused at once must not keep the loop from others
             self._pump = None
             if self._half_closed:
                 self._finish_requests()
@@ -131,6 +136,33 @@ class InferSession:
         except Exception:
             log.exception("forwarding a stream's request failed")
             self._fail(GatewayError(Code.INTERNAL, "internal error", fault=Fault.GATEWAY))
+
+    async def _forward_one(self, message: Buffer, compressed: bool) -> None:
+        size = len(message)
+        self._queued_bytes -= size
+        if compressed:
+            try:
+                message = await self._stream.inflated(message)
+            except GatewayError as error:
+                self._fail(error)
+                return
+            size += len(message)
+        try:
+            await self._forward(message)
+        except GatewayError as error:
+            self._answer_error(message, error)
+            await self._client_reads()
+        self._stream.let_go(size)
+        self._credit()
+
+    async def _client_reads(self) -> None:
+        while self._stream.congested and not self._stream.ended:
+            self._client_room = self._plane.loop.create_future()
+            await self._client_room
+
+    def _credit(self) -> None:
+        if not self.full:
+            self._stream.credit()
 
     async def _forward(self, message: Buffer) -> None:
         envelope = oip_grpc.scan_request(message)
@@ -213,6 +245,7 @@ class InferSession:
         upstream.release(lost)
         self._upstreams.pop(upstream.endpoint, None)
         self.room()
+        self._credit()
         if error is not None and (lost or self._half_closed):
             self._fail(error)
         elif self._half_closed and not self._upstreams and self._pump is None:
@@ -224,7 +257,9 @@ class InferSession:
             self._room.set_result(None)
 
     def client_writable(self) -> None:
-        """The client reads again, so the endpoints may send."""
+        """The client reads again, so the endpoints may send, and more of its requests be taken."""
+        if self._client_room is not None and not self._client_room.done():
+            self._client_room.set_result(None)
         for upstream in self._all():
             if upstream.attempt is not None:
                 upstream.attempt.resume()

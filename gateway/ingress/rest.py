@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from gateway.ingress.aside import inflate_aside
 from gateway.ingress.exchange import EVENTS, JSON, OCTETS, Field, Request, Response
 from gateway.ingress.generate import Generation
 from gateway.ingress.listener import Listener
@@ -54,12 +55,14 @@ class RestService:
         except Exception:
             log.exception("request failed: %s", type(match).__name__)
             return error_response(GatewayError(Code.INTERNAL, "internal error", fault=Fault.GATEWAY))
+        finally:
+            listener.buffered -= request.inflated
 
     async def _other(self, match: Match, request: Request, listener: Listener) -> Response:
         if match.operation in ("generate", "generate_stream"):
             return await self._generate(match, request, listener)
         operation = OPERATIONS[match.operation]
-        message = operation.encode(match, self._body(request, listener))
+        message = operation.encode(match, await self._body(request, listener))
         reply = await self._plane.management.answer(operation.method, message)
         body = operation.render(reply)
         return Response(200, (body,), JSON if body else b"")
@@ -74,7 +77,7 @@ class RestService:
         started = self._loop.time()
         code = 0
         try:
-            body = self._body(request, listener) if b"content-encoding" in headers else request.body
+            body = await self._body(request, listener) if b"content-encoding" in headers else request.body
             length = headers.get(b"inference-header-content-length")
             if length is None and body:
                 infer = oip_json.decode_request(body, None, match.model, match.version)
@@ -117,13 +120,19 @@ class RestService:
         signature = await self._plane.signatures.get(observed.pool, match.model, version)
         return oip_json.decode_raw(body, match.model, match.version, signature)
 
-    def _body(self, request: Request, listener: Listener) -> bytes:
-        encoding = request.headers.get(b"content-encoding")
-        if encoding is None or encoding == b"identity":
+    async def _body(self, request: Request, listener: Listener) -> bytes:
+        encoding = request.headers.get(b"content-encoding", b"identity")
+        if encoding == b"identity":
             return request.body
         if encoding not in (b"gzip", b"deflate"):
             raise GatewayError(Code.UNIMPLEMENTED, "Unsupported compression type", http_status=415)
-        return inflate(request.body, encoding.decode(), listener.limits.inflated_bytes)
+        limits = listener.limits
+        body = await inflate_aside(inflate, request.body, encoding.decode(), limits.inflated_bytes)
+        request.inflated = len(body)
+        listener.buffered += len(body)
+        if listener.buffered > limits.buffered_bytes:
+            raise GatewayError(Code.UNAVAILABLE, "too many request bytes are waiting in this worker", fault=Fault.BUSY)
+        return body
 
     # generate ---------------------------------------------------------------------------------------------------------
 

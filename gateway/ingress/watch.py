@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ from transcoding.status import Code, Fault, GatewayError
 if TYPE_CHECKING:
     from gateway.ingress.grpc import GrpcStream
     from gateway.worker import DataPlane
+
+ANSWERS_PER_TURN = 32
 
 gateway_reflection = cache(gateway_reflector)
 
@@ -27,10 +31,10 @@ class WatchSession:
         self._told: bytes | None = None
         stream.send_head()
 
-    def message_received(self, message: Buffer) -> None:
+    def message_received(self, message: Buffer, compressed: bool) -> None:
         """The service to watch."""
         if self._request is None:
-            self._request = bytes(message)
+            self._request = bytes(self._stream.inflated_at_once(message) if compressed else message)
             self._plane.watchers.add(self)
             self.tell()
 
@@ -61,29 +65,61 @@ class WatchSession:
 
 
 class ReflectionSession:
-    """`ServerReflectionInfo`: one answer per question, in order."""
+    """`ServerReflectionInfo`: one answer per question, in order.
 
-    def __init__(self, stream: GrpcStream) -> None:
+    An answer is up to a thousand times larger than its question, so questions wait while the client does not read, and
+    only some are answered in one turn of the event loop.
+    """
+
+    def __init__(self, plane: DataPlane, stream: GrpcStream) -> None:
+        self._loop = plane.loop
         self._reflector = gateway_reflection()
         self._stream = stream
+        self._questions: deque[bytes] = deque()
+        self._next_turn: asyncio.Handle | None = None
+        self._half_closed = False
         stream.send_head()
 
     @property
     def full(self) -> bool:
         """The client asks faster than it reads."""
-        return self._stream.congested
+        return len(self._questions) > ANSWERS_PER_TURN or self._stream.congested
 
-    def message_received(self, message: Buffer) -> None:
-        """Answer at once."""
-        self._stream.send(self._reflector.answer(bytes(message)))
+    def message_received(self, message: Buffer, compressed: bool) -> None:
+        """Answer in its turn. Raises `GatewayError` when too many wait."""
+        if compressed:
+            message = self._stream.inflated_at_once(message)
+        self._stream.hold(len(message))
+        self._questions.append(bytes(message))
+        if self._next_turn is None:
+            self._next_turn = self._loop.call_soon(self._answer_some)
+
+    def _answer_some(self) -> None:
+        self._next_turn = None
+        for _ in range(min(ANSWERS_PER_TURN, len(self._questions))):
+            if self._stream.congested or self._stream.ended:
+                return
+            question = self._questions.popleft()
+            self._stream.let_go(len(question))
+            self._stream.send(self._reflector.answer(question))
+        if self._questions:
+            self._next_turn = self._loop.call_soon(self._answer_some)
+        elif self._half_closed:
+            self._stream.finish()
+        else:
+            self._stream.credit()
 
     def half_closed(self) -> None:
-        """All questions are answered."""
-        self._stream.finish()
+        """All questions were asked."""
+        self._half_closed = True
+        if self._next_turn is None:
+            self._answer_some()
 
     def client_writable(self) -> None:
-        """Take more questions."""
-        self._stream.credit()
+        """Go on."""
+        if self._next_turn is None:
+            self._answer_some()
 
     def client_gone(self) -> None:
-        """Nothing is held."""
+        """Nobody asks any more."""
+        self._questions.clear()
