@@ -1,14 +1,19 @@
 """Configuration and world to a snapshot: leaves first, and what did not change keeps its object.
 
-Endpoints live as long as their address stays in the configuration, so their connections survive every change of the
-world.
+The same configuration gives the same snapshot, whose endpoints learn what control knows of them. Endpoints live as long
+as their address and what their connections need stay in the configuration, so connections survive every other change;
+one that goes takes no new requests and is closed when its last one is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections import Counter
+from functools import partial
+from typing import NamedTuple
 
 from config.match import compile_patterns
+from config.schema import Config
 from config.schema import Pool as PoolConfig
 from gateway.snapshot import Route, Snapshot
 from gateway.telemetry.metrics import Metrics
@@ -20,87 +25,144 @@ from routing.pickers import make
 from routing.pool import Pool
 from routing.tasks import spawn
 
+RETIREMENT = 60.0
+"""Seconds that the last requests of an endpoint get when it leaves the configuration."""
+RETIREMENT_POLL = 0.05
+
+Key = tuple[str, str]
+
+
+class Wiring(NamedTuple):
+    """What of a pool's configuration its connections are made from."""
+
+    connections: int
+    connect_timeout: float
+    message_bytes: int
+
+
+class Backend(NamedTuple):
+    """An endpoint and its connections; `key` is the pool's name and the address."""
+
+    key: Key
+    wiring: Wiring
+    endpoint: Endpoint
+    channel: Channel
+
 
 class Builder:
     """Builds snapshots and owns the parts that outlive them."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._endpoints: dict[tuple[str, str], tuple[PoolConfig, Endpoint, Channel]] = {}
-        self._pools: dict[str, tuple[PoolConfig, Pool]] = {}
+        self._config: Config | None = None
+        self._snapshot = Snapshot((), {})
+        self._pools: dict[str, tuple[str, Pool]] = {}
+        self._backends: dict[Key, Backend] = {}
+        self._retiring: set[Backend] = set()
+        self._outcomes: dict[Key, Counter[str]] = {}
 
     def build(self, world: World) -> Snapshot:
         """The snapshot of this world."""
-        pools = {name: self._pool(name, spec, world.pools.get(name, ())) for name, spec in world.config.pools.items()}
-        self._drop_absent(world)
+        if world.config != self._config:
+            self._snapshot = self._link(world.config)
+            self._config = world.config
+        for name, pool in self._snapshot.pools.items():
+            states = {state.address: state for state in world.pools.get(name, ())}
+            changes = [take_state(endpoint, states.get(endpoint.address)) for endpoint in pool.endpoints]
+            if any(changes):
+                pool.changed()
+        return self._snapshot
+
+    def _link(self, config: Config) -> Snapshot:
+        self._drop_absent(config)
+        pools = {name: self._pool(name, spec) for name, spec in config.pools.items()}
         routes = []
-        for spec in world.config.routes:
+        for spec in config.routes:
             pool = pools[spec.to.pool]
-            handler = link((), pool.forward)
-            route = Route(spec.name, pool, spec.to.version or "", spec.timeout, handler, self._metrics)
-            routes.append((compile_patterns(spec.match.model).matches, route))
+            route = Route(spec.name, pool, spec.to.version or "", spec.timeout, link((), pool.forward), self._metrics)
+            routes.append((compile_patterns(spec.match.model), route))
         return Snapshot(routes, pools)
 
-    def _pool(self, name: str, spec: PoolConfig, states: tuple[EndpointState, ...]) -> Pool:
-        known = self._pools.get(name)
-        if known is None or known[0] != spec:
+    def _pool(self, name: str, spec: PoolConfig) -> Pool:
+        pick, pool = self._pools.get(name, ("", None))
+        if pool is None or pick != spec.pick:
             pool = Pool(name, make(spec.pick), self._count_retry)
-            self._pools[name] = (spec, pool)
-        else:
-            pool = known[1]
-        by_address = {state.address: state for state in states}
-        endpoints = []
-        for each in spec.endpoints:
-            endpoint = self._endpoint(name, spec, each.address, pool.changed)
-            take_state(endpoint, by_address.get(each.address))
-            endpoints.append(endpoint)
-        pool.set_endpoints(endpoints)
+            self._pools[name] = (spec.pick, pool)
+        wiring = Wiring(spec.connections, spec.connect_timeout, spec.message_bytes)
+        endpoints = tuple(self._endpoint((name, each.address), wiring) for each in spec.endpoints)
+        if endpoints != pool.endpoints:
+            pool.set_endpoints(endpoints)
         return pool
 
-    def _endpoint(self, pool: str, spec: PoolConfig, address: str, on_change: Callable[[], None]) -> Endpoint:
-        known = self._endpoints.get((pool, address))
-        if known is not None and known[0] == spec:
-            return known[1]
+    def _endpoint(self, key: Key, wiring: Wiring) -> Endpoint:
+        known = self._backends.get(key)
+        if known is not None and known.wiring == wiring:
+            return known.endpoint
         if known is not None:
-            spawn(known[2].aclose(), f"close {address}")
-        channel = Channel(
-            address,
-            connections=spec.connections,
-            connect_timeout=spec.connect_timeout,
-            message_bytes=spec.message_bytes,
-            on_change=on_change,
-        )
+            self._retire(known)
+        pool, address = key
+        channel = Channel(address, **wiring._asdict(), on_change=partial(self._connection_changed, pool))
         channel.start()
         endpoint = Endpoint(address, channel)
-        self._endpoints[pool, address] = (spec, endpoint, channel)
+        endpoint.outcomes = self._outcomes.setdefault(key, Counter())
+        self._backends[key] = Backend(key, wiring, endpoint, channel)
         return endpoint
 
-    def _drop_absent(self, world: World) -> None:
-        wanted = {(name, each.address) for name, spec in world.config.pools.items() for each in spec.endpoints}
-        for key in self._endpoints.keys() - wanted:
-            spawn(self._endpoints.pop(key)[2].aclose(), f"close {key[1]}")
-        for name in self._pools.keys() - world.config.pools.keys():
+    def _connection_changed(self, pool: str) -> None:
+        known = self._pools.get(pool)
+        if known is not None:
+            known[1].changed()
+
+    def _drop_absent(self, config: Config) -> None:
+        wanted = {(name, each.address) for name, spec in config.pools.items() for each in spec.endpoints}
+        for key in self._backends.keys() - wanted:
+            self._retire(self._backends.pop(key))
+        for name in self._pools.keys() - config.pools.keys():
             del self._pools[name]
+
+    def _retire(self, backend: Backend) -> None:
+        self._retiring.add(backend)
+        spawn(self._close_when_idle(backend), f"close {backend.endpoint.address}")
+
+    async def _close_when_idle(self, backend: Backend) -> None:
+        loop = asyncio.get_running_loop()
+        limit = loop.time() + RETIREMENT
+        while backend.endpoint.in_flight and loop.time() < limit:  # noqa: ASYNC110 - in_flight is a plain number
+            await asyncio.sleep(RETIREMENT_POLL)
+        await backend.channel.aclose()
+        self._retiring.discard(backend)
 
     def _count_retry(self, pool: str, reason: str) -> None:
         self._metrics.counter("penstock_retries_total", (pool, reason)).value += 1
 
-    def endpoints(self) -> list[tuple[str, Endpoint, Channel]]:
-        """All endpoints with their pool's name, for reports."""
-        return [(pool, endpoint, channel) for (pool, _), (_, endpoint, channel) in self._endpoints.items()]
+    def report(self) -> None:
+        """Set the gauges and counters of the endpoints, also of those that went: their counters must not go back."""
+        metrics = self._metrics
+        in_flight, connections = Counter[Key](), Counter[Key]()
+        for backend in (*self._backends.values(), *self._retiring):
+            in_flight[backend.key] += backend.endpoint.in_flight
+            connections[backend.key] += backend.channel.connections
+        for key, outcomes in self._outcomes.items():
+            metrics.gauge("penstock_endpoint_inflight", key).value = in_flight[key]
+            metrics.gauge("penstock_upstream_connections", key).value = connections[key]
+            for outcome, count in outcomes.items():
+                metrics.counter("penstock_upstream_requests_total", (*key, outcome)).value = count
 
     async def aclose(self) -> None:
         """Close all channels."""
-        for _, _, channel in self._endpoints.values():
-            await channel.aclose()
+        for backend in (*self._backends.values(), *self._retiring):
+            await backend.channel.aclose()
 
 
-def take_state(endpoint: Endpoint, state: EndpointState | None) -> None:
-    """What control knows of an endpoint; until it knows anything the connection alone decides."""
+def take_state(endpoint: Endpoint, state: EndpointState | None) -> bool:
+    """What control knows of an endpoint; until it knows anything the connection alone decides. True if that changes who
+    may take a request."""
     if state is None:
-        endpoint.live = True
-        return
+        changed, endpoint.live = not endpoint.live, True
+        return changed
+    before = (endpoint.live, endpoint.known, endpoint.inventory)
     endpoint.live = state.live
     endpoint.known = state.known
     endpoint.reason = state.reason
     endpoint.inventory = state.models
+    return before != (state.live, state.known, state.models)

@@ -13,6 +13,11 @@ class HeaderForwarding:
     def __init__(self) -> None:
         self._rules: dict[tuple[str, ...], Forwarding] = {}
 
+    def prepare(self, allow: tuple[str, ...]) -> None:
+        """Learn an allow-list before the first request needs it. Raises ValueError for a name that may never be
+        forwarded."""
+        self._rule(allow)
+
     def _rule(self, allow: tuple[str, ...]) -> Forwarding:
         rule = self._rules.get(allow)
         if rule is None:

@@ -24,15 +24,18 @@ class Guard:
     def __init__(self, signatures: Signatures) -> None:
         self._signatures = signatures
 
-    async def check_outputs(self, route: Route, infer: InferRequest) -> None:
-        """Refuse classification of BYTES. Raises `GatewayError` INVALID_ARGUMENT."""
+    async def check_outputs(self, route: Route, infer: InferRequest, deadline: float | None) -> None:
+        """Refuse classification of BYTES. Raises `GatewayError` INVALID_ARGUMENT, and what asking for the model's
+        metadata raises."""
         names = [output.name for output in infer.outputs if output.parameters and CLASSIFICATION in output.parameters]
         if names:
-            await self.check_classified(route, infer.model, infer.version, names)
+            await self.check_classified(route, infer.model, infer.version, names, deadline)
 
-    async def check_classified(self, route: Route, model: str, version: str, names: Iterable[str]) -> None:
+    async def check_classified(
+        self, route: Route, model: str, version: str, names: Iterable[str], deadline: float | None
+    ) -> None:
         """The same for the outputs of these names, of which classification is asked."""
-        signature = await self._signatures.get(route.pool, model, version or route.version)
+        signature = await self._signatures.get(route.pool, model, version or route.version, deadline)
         for name in names:
             datatype, _ = signature.outputs.get(name, ("", ()))
             if datatype == "BYTES":

@@ -8,18 +8,18 @@ hears of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from routing.call import Call
 from routing.endpoint import Endpoint
 from routing.pool import Pool
 from transcoding.aggregate import merge
+from transcoding.dialects.oip_grpc import set_version
 from transcoding.dialects.oip_messages import message_class
 from transcoding.dialects.repository_json import check_load
 from transcoding.grpc_framing import encode_message
 from transcoding.health import check
-from transcoding.message import Buffer
 from transcoding.methods import Method
 from transcoding.reflection import SERVICES
 from transcoding.status import Code, Fault, GatewayError
@@ -27,7 +27,9 @@ from transcoding.status import Code, Fault, GatewayError
 if TYPE_CHECKING:
     from gateway.worker import DataPlane
 
-TIMEOUT = 300.0
+QUESTION_TIMEOUT = 30.0
+CHANGE_TIMEOUT = 300.0
+"""Seconds for a worker's answer. Loading a large model takes minutes; Triton asks its backends for nothing else."""
 READY, NOT_READY = (message_class("ModelReadyResponse")(ready=ready).SerializeToString() for ready in (True, False))
 
 
@@ -37,19 +39,23 @@ class Management:
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
 
-    async def answer(self, method: Method, message: bytes) -> bytes:
-        """The reply message. Raises `GatewayError`."""
+    async def answer(self, method: Method, message: bytes, deadline: float | None = None) -> bytes:
+        """The reply message, by `deadline` in the loop's time or an error. Raises `GatewayError`."""
         answer = method.answer_for(message)
         if answer == "gateway":
             return self._own(method, message)
-        model, version = method.target(message)
+        timeout = CHANGE_TIMEOUT if answer == "broadcast" else QUESTION_TIMEOUT
+        limit = self._plane.loop.time() + timeout
+        question = Question(
+            method, *method.target(message), message, limit if deadline is None else min(limit, deadline)
+        )
         if method.name == "ModelReady":
-            return await self._model_ready(method, model, version, message)
+            return await self._model_ready(question)
         if answer == "any":
-            return await self._any(method, model, version, message)
+            return await self._any(question)
         if answer == "merge":
-            return merge(method.name, await self._ask_all(method, model, version, message))
-        return await self._broadcast(method, model, message)
+            return merge(method.name, await self._ask_all(question))
+        return await self._broadcast(question)
 
     def _own(self, method: Method, message: bytes) -> bytes:
         if method.name == "Check":
@@ -58,76 +64,109 @@ class Management:
             return bytes(message_class("ServerLiveResponse")(live=True).SerializeToString())
         return bytes(message_class("ServerReadyResponse")(ready=self._plane.serving).SerializeToString())
 
-    async def _model_ready(self, method: Method, model: str, version: str, message: bytes) -> bytes:
+    async def _model_ready(self, question: Question) -> bytes:
         """As Triton up to 2.51 says it: "not ready" is an answer, not an error; only a malformed version is one."""
         try:
-            return await self._any(method, model, version, message)
+            return await self._any(question)
         except GatewayError as error:
             if error.code in (Code.NOT_FOUND, Code.UNAVAILABLE):
-                return NOT_READY
+                return bytes(NOT_READY)
             raise
 
-    async def _any(self, method: Method, model: str, version: str, message: bytes) -> bytes:
-        call = self._call(method, model, version, message)
-        error: GatewayError | None = None
-        for pool in self._pools(model):
+    async def _any(self, question: Question) -> bytes:
+        snapshot = self._plane.snapshot
+        if question.model:
+            route = snapshot.dispatch(question.model)
+            return bytes((await route.pool.forward(question.pinned(route.version).call())).payload)
+        error = nothing_live()
+        for pool in snapshot.pools.values():
             try:
-                return bytes((await pool.forward(call)).payload)
+                return bytes((await pool.forward(question.call())).payload)
             except GatewayError as failure:
                 error = failure
-        raise error or nothing_live()
+        raise error
 
-    async def _ask_all(self, method: Method, model: str, version: str, message: bytes) -> list[bytes]:
-        endpoints = [
-            each for pool in self._pools(model) for each in (pool.candidates(model, version) if model else pool.live)
-        ]
-        if not endpoints:
-            pools = self._pools(model)
-            raise pools[0].why_not(model, version) if model and pools else nothing_live()
-        replies = await self._send(endpoints, method, model, version, message)
-        good = [reply for reply in replies if isinstance(reply, bytes)]
-        if not good:
-            raise next(reply for reply in replies if isinstance(reply, GatewayError))
-        return good
-
-    async def _broadcast(self, method: Method, model: str, message: bytes) -> bytes:
-        check_load(message) if method.name == "RepositoryModelLoad" else None
+    async def _ask_all(self, question: Question) -> list[bytes]:
+        model, version = question.model, question.version
         pools = self._pools(model)
-        endpoints = [each for pool in pools for each in pool.live]
+        endpoints = distinct(
+            each for pool in pools for each in (pool.candidates(model, version) if model else pool.live)
+        )
+        if not endpoints:
+            raise pools[0].why_not(model, version) if model else nothing_live()
+        replies = await self._send(endpoints, question)
+        good = [reply for reply in replies if isinstance(reply, bytes)]
+        return good or [fail(replies)]
+
+    async def _broadcast(self, question: Question) -> bytes:
+        if question.method.name == "RepositoryModelLoad":
+            check_load(question.message)
+        endpoints = distinct(each for pool in self._pools(question.model) for each in pool.live)
         if not endpoints:
             raise nothing_live()
         try:
-            replies = await self._send(endpoints, method, model, "", message)
+            replies = await self._send(endpoints, question)
         finally:
-            if method.api == "repository":
+            if question.method.api == "repository":
                 self._plane.signatures.forget()
-                for pool in pools:
-                    await self._plane.refresh(pool.name)
-        for reply in replies:
-            if isinstance(reply, GatewayError):
-                raise reply
+                await self._refresh({endpoint.address for endpoint in endpoints})
+        if any(isinstance(reply, GatewayError) for reply in replies):
+            fail(replies)
         return next(reply for reply in replies if isinstance(reply, bytes))
 
-    async def _send(
-        self, endpoints: Iterable[Endpoint], method: Method, model: str, version: str, message: bytes
-    ) -> list[bytes | GatewayError]:
-        calls = (self._one(endpoint, self._call(method, model, version, message)) for endpoint in endpoints)
-        return await asyncio.gather(*calls)
+    async def _refresh(self, addresses: set[str]) -> None:
+        """Have the inventory read anew of every pool that these endpoints are in."""
+        pools = self._plane.snapshot.pools.values()
+        touched = [pool.name for pool in pools if any(each.address in addresses for each in pool.endpoints)]
+        await asyncio.gather(*map(self._plane.refresh, touched))
 
-    async def _one(self, endpoint: Endpoint, call: Call) -> bytes | GatewayError:
-        try:
-            return bytes((await endpoint.channel.unary(call)).payload)
-        except GatewayError as error:
-            return error
-
-    def _call(self, method: Method, model: str, version: str, message: bytes) -> Call:
-        framed: Sequence[Buffer] = (encode_message((message,)),)
-        return Call(method, model, version, framed, deadline=self._plane.loop.time() + TIMEOUT)
+    async def _send(self, endpoints: Iterable[Endpoint], question: Question) -> list[bytes | GatewayError]:
+        return await asyncio.gather(*(ask_one(endpoint, question.call()) for endpoint in endpoints))
 
     def _pools(self, model: str) -> list[Pool]:
         """The pool of a model's route, or all of them. Raises `GatewayError` NOT_FOUND for a model without a route."""
         snapshot = self._plane.snapshot
         return [snapshot.dispatch(model).pool] if model else list(snapshot.pools.values())
+
+
+class Question(NamedTuple):
+    """A request without tensors: what it names and by when, in the loop's time, an answer is due."""
+
+    method: Method
+    model: str
+    version: str
+    message: bytes
+    deadline: float
+
+    def pinned(self, version: str) -> Question:
+        """With the version that a route sends to, where the client named none. Field 2 names it in each of these
+        requests, as in ModelInferRequest."""
+        if not version or self.version or not self.method.version_field:
+            return self
+        return self._replace(version=version, message=b"".join(set_version(self.message, version)))
+
+    def call(self) -> Call:
+        """The call to one endpoint."""
+        framed = (encode_message((self.message,)),)
+        return Call(self.method, self.model, self.version, framed, deadline=self.deadline)
+
+
+async def ask_one(endpoint: Endpoint, call: Call) -> bytes | GatewayError:
+    """The answer of this endpoint, or its error."""
+    try:
+        return bytes((await endpoint.channel.unary(call)).payload)
+    except GatewayError as error:
+        return error
+
+
+def distinct(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+    """Each address once: two pools may have the same Triton."""
+    return list({endpoint.address: endpoint for endpoint in endpoints}.values())
+
+
+def fail(replies: Iterable[bytes | GatewayError]) -> NoReturn:
+    """Raise the first error."""
+    raise next(reply for reply in replies if isinstance(reply, GatewayError))
 
 
 def nothing_live() -> GatewayError:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from google.protobuf.message import DecodeError
+
 from routing.call import Call
+from routing.connectors.grpc_h2 import deadline_exceeded
 from routing.pool import Pool
 from routing.tasks import spawn
 from transcoding.dialects.oip_messages import message_class
 from transcoding.grpc_framing import encode_message
 from transcoding.message import ModelSignature
 from transcoding.methods import BY_NAME
-from transcoding.status import GatewayError
+from transcoding.status import Code, Fault, GatewayError
 
 REMEMBERED = 1024
 MAX_AGE = 10.0
+PATIENCE = 10.0
+"""Seconds for a worker's answer to one question, whoever waits for it."""
 METADATA, CONFIG = BY_NAME["ModelMetadata"], BY_NAME["ModelConfig"]
 
 Key = tuple[str, str, str]
@@ -27,6 +32,12 @@ class _Entry:
     asked: float
     task: asyncio.Task[ModelSignature | GatewayError]
 
+    def good(self, generation: int, now: float) -> bool:
+        """Whether to wait for this question, or use its answer. A failure answers only those who waited for it."""
+        task = self.task
+        failed = task.done() and (task.exception() is not None or isinstance(task.result(), GatewayError))
+        return self.generation == generation and now - self.asked <= MAX_AGE and not failed
+
 
 class Signatures:
     """Signatures by pool, model and version; concurrent questions for one are asked once.
@@ -37,20 +48,19 @@ class Signatures:
     def __init__(self) -> None:
         self._entries: dict[Key, _Entry] = {}
 
-    async def get(self, pool: Pool, model: str, version: str) -> ModelSignature:
-        """The signature. Raises `GatewayError` as an inference on that model would."""
+    async def get(self, pool: Pool, model: str, version: str, deadline: float | None = None) -> ModelSignature:
+        """The signature. Raises `GatewayError` as an inference on that model would, DEADLINE_EXCEEDED among them."""
         key = (pool.name, model, version)
         entry = self._entries.get(key)
         now = asyncio.get_running_loop().time()
-        if entry is None or entry.generation != pool.generation or now - entry.asked > MAX_AGE:
+        if entry is None or not entry.good(pool.generation, now):
             if len(self._entries) >= REMEMBERED:
                 self._entries.clear()
             task = spawn(_ask_once(pool, model, version), f"signature of {model}")
             entry = self._entries[key] = _Entry(pool.generation, now, task)
-        answer = await asyncio.shield(entry.task)
+        answer = entry.task.result() if entry.task.done() else await _wait(entry.task, deadline)
         if isinstance(answer, GatewayError):
-            self._entries.pop(key, None)
-            raise answer
+            raise answer.with_traceback(None)
         return answer
 
     def forget(self) -> None:
@@ -58,19 +68,35 @@ class Signatures:
         self._entries.clear()
 
 
+async def _wait(
+    task: asyncio.Task[ModelSignature | GatewayError], deadline: float | None
+) -> ModelSignature | GatewayError:
+    """The answer for one of those who wait for it: that it gives up does not end the question."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await asyncio.shield(task)
+    except TimeoutError:
+        raise deadline_exceeded() from None
+
+
 async def _ask_once(pool: Pool, model: str, version: str) -> ModelSignature | GatewayError:
     try:
         return await ask(pool, model, version)
     except GatewayError as error:
         return error
+    except DecodeError:
+        text = f"the worker's description of '{model}' is not the protobuf message that it should be"
+        return GatewayError(Code.INTERNAL, text, http_status=502, fault=Fault.WORKER, executed=True)
 
 
 async def ask(pool: Pool, model: str, version: str) -> ModelSignature:
-    """Ask an endpoint of the pool for metadata and configuration."""
+    """Ask an endpoint of the pool for metadata and configuration. Raises `GatewayError`, and DecodeError."""
     question = message_class("ModelMetadataRequest")(name=model, version=version).SerializeToString()
     message = (encode_message((question,)),)
+    deadline = asyncio.get_running_loop().time() + PATIENCE
     metadata_reply, config_reply = await asyncio.gather(
-        pool.forward(Call(METADATA, model, version, message)), pool.forward(Call(CONFIG, model, version, message))
+        pool.forward(Call(METADATA, model, version, message, deadline=deadline)),
+        pool.forward(Call(CONFIG, model, version, message, deadline=deadline)),
     )
     metadata = message_class("ModelMetadataResponse").FromString(bytes(metadata_reply.payload))
     config = message_class("ModelConfigResponse").FromString(bytes(config_reply.payload)).config

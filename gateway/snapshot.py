@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Sequence
 
+from config.match import Patterns
 from gateway.telemetry.metrics import Cell, Histogram, Metrics
 from routing.call import Handler
 from routing.pool import Pool, unknown_model
-from transcoding.status import Code
+from transcoding.status import Code, GatewayError
 
 REMEMBERED_MODELS = 4096
 
 
 class Route:
-    """A route of the configuration, linked: the chain to its pool and the counters of its requests."""
+    """A route of the configuration, linked: the chain to its pool and the counters of its requests.
+
+    `in_flight` is the gauge of the route's name, so it goes on counting when the route is built anew.
+    """
 
     __slots__ = ("_codes", "_duration", "_metrics", "handler", "in_flight", "name", "pool", "timeout", "version")
 
@@ -25,22 +30,25 @@ class Route:
         self.version = version
         self.timeout = timeout
         self.handler = handler
-        self.in_flight = 0
+        self.in_flight: Cell = metrics.gauge("penstock_inflight", (name,))
         self._metrics = metrics
         self._duration: Histogram = metrics.histogram("penstock_request_duration_seconds", (name,))
         self._codes: dict[tuple[str, int], Cell] = {}
 
-    def deadline(self, started: float, *limits: float | None) -> float | None:
-        """When a call that started then must be done: the earliest of the route's timeout and `limits`, in seconds."""
+    def deadline(self, started: float, limit: float | None = None, until: float | None = None) -> float | None:
+        """When a call that started then must be done, None for never: the earliest of the route's timeout, of `limit`,
+        both in seconds from `started`, and of `until`, in the loop's time."""
         seconds = self.timeout
-        for limit in limits:
-            if limit is not None and (seconds is None or limit < seconds):
-                seconds = limit
-        return None if seconds is None else started + seconds
+        if limit is not None and (seconds is None or limit < seconds):
+            seconds = limit
+        if seconds is None:
+            return until
+        due = started + seconds
+        return due if until is None or due < until else until
 
     def finish(self, api: str, code: int, seconds: float) -> None:
         """Count a finished request, which `in_flight` counted before."""
-        self.in_flight -= 1
+        self.in_flight.value -= 1
         cell = self._codes.get((api, code))
         if cell is None:
             labels = (self.name, api, Code(code).name)
@@ -53,17 +61,18 @@ class Route:
         return f"<Route {self.name} to {self.pool.name}{version}>"
 
 
-Matcher = Callable[[str], bool]
-
-
 class Snapshot:
-    """Routes by model: exact names at once, patterns in order, and what was found is remembered."""
+    """Routes by model: exact names at once, globs in order, and what was found is remembered."""
 
-    def __init__(self, routes: Sequence[tuple[Matcher, Route]], pools: dict[str, Pool]) -> None:
-        self._routes = tuple(routes)
-        self._found: dict[str, Route] = {}
+    def __init__(self, routes: Sequence[tuple[Patterns, Route]], pools: dict[str, Pool]) -> None:
         self.pools = pools
         self.routes = tuple(route for _, route in routes)
+        self._found: dict[str, Route] = {}
+        self._globs = [(at, patterns.globs) for at, (patterns, _) in enumerate(routes) if patterns.globs is not None]
+        self._names: dict[str, int] = {}
+        for at, (patterns, _) in enumerate(routes):
+            for name in patterns.names:
+                self._names.setdefault(name, at)
 
     def dispatch(self, model: str) -> Route:
         """The first route whose pattern takes this model. Raises `GatewayError` NOT_FOUND."""
@@ -71,10 +80,23 @@ class Snapshot:
         return route if route is not None else self._search(model)
 
     def _search(self, model: str) -> Route:
-        for matches, route in self._routes:
-            if matches(model):
-                if len(self._found) >= REMEMBERED_MODELS:
-                    self._found.clear()
-                self._found[model] = route
-                return route
-        raise unknown_model(model)
+        position = self._names.get(model, len(self.routes))
+        for at, globs in self._globs:
+            if at >= position:
+                break
+            if globs.match(model):
+                position = at
+                break
+        if position == len(self.routes):
+            raise unknown_model(model)
+        if len(self._found) >= REMEMBERED_MODELS:
+            self._found.clear()
+        route = self._found[model] = self.routes[position]
+        return route
+
+
+def code_of(error: BaseException) -> Code:
+    """How a request that ended with this exception is counted."""
+    if isinstance(error, GatewayError):
+        return error.code
+    return Code.CANCELLED if isinstance(error, asyncio.CancelledError) else Code.INTERNAL

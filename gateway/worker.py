@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from gateway.build import Builder
 from gateway.forwarding import HeaderForwarding
 from gateway.guard import Guard
+from gateway.ingress.edge import Edge
 from gateway.ingress.grpc import GrpcService
+from gateway.ingress.http1 import Http1
+from gateway.ingress.http2 import Http2
 from gateway.ingress.listener import Listener
 from gateway.ingress.rest import RestService
 from gateway.management import Management
@@ -25,10 +29,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DRAIN_POLL = 0.02
+HANDSHAKE_SECONDS = 0.2
+"""How long a TCP handshake that has begun may take to complete before a port closes: a round trip."""
+LAST_SHARE = 0.2
+"""The part of the drain's timeout that is kept for what connected last."""
 
 
 class DataPlane:
-    """What one worker does for clients. `refresh` asks control to read a pool's inventory again."""
+    """What one worker does for clients. `refresh` asks control to read a pool's inventory again.
+
+    `draining` fails health while requests are still taken; once `ending`, nothing that lasts is begun.
+    """
 
     def __init__(self, worker: int, metrics: Metrics, refresh: Callable[[str], Awaitable[None]]) -> None:
         self.worker = worker
@@ -36,6 +47,7 @@ class DataPlane:
         self.refresh = refresh
         self.ready = False
         self.draining = False
+        self.ending = False
         self.snapshot = Snapshot((), {})
         self.signatures = Signatures()
         self.guard = Guard(self.signatures)
@@ -49,15 +61,22 @@ class DataPlane:
         self._listeners: list[Listener] = []
 
     async def apply(self, world: World) -> None:
-        """Serve this world from now on. The first one opens the listeners; raises OSError when that fails."""
+        """Serve this world from now on. The first one opens the listeners, which a later one does not change.
+
+        Raises OSError when a port cannot be opened, and ValueError for a header that may not be forwarded.
+        """
         self.snapshot = self._builder.build(world)
         self.draining = self.draining or world.draining
         if not self.ready:
             for config in world.config.listen:
+                self.forwarding.prepare(config.forward_headers)
                 listener = Listener(config, self._rest, self._grpc, self._metrics)
                 self._listeners.append(listener)
                 await listener.open()
             self.ready = True
+        self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
         for watcher in list(self.watchers):
             watcher.tell()
 
@@ -71,43 +90,50 @@ class DataPlane:
         gauge = self._metrics.gauge
         for listener in self._listeners:
             name = listener.config.name
-            kinds = [type(connection).__name__.lower() for connection in listener.connections]
-            for kind in ("edge", "http1", "http2"):
-                gauge("penstock_connections", (name, kind)).value = kinds.count(kind)
-            gauge("penstock_streams", (name,)).value = listener.requests_in_flight
+            kinds = Counter(map(type, listener.connections))
+            for kind in (Edge, Http1, Http2):
+                gauge("penstock_connections", (name, kind.__name__.lower())).value = kinds[kind]
+            streams = sum(len(each.h2.streams) for each in listener.connections if type(each) is Http2)
+            gauge("penstock_streams", (name,)).value = streams
             gauge("penstock_buffered_bytes", (name,)).value = listener.buffered
-        for pool, endpoint, channel in self._builder.endpoints():
-            labels = (pool, endpoint.address)
-            gauge("penstock_endpoint_inflight", labels).value = endpoint.in_flight
-            gauge("penstock_upstream_connections", labels).value = channel.connections
-            for outcome, count in endpoint.outcomes.items():
-                self._metrics.counter("penstock_upstream_requests_total", (*labels, outcome)).value = count
-        for route in self.snapshot.routes:
-            gauge("penstock_inflight", (route.name,)).value = route.in_flight
+        self._builder.report()
 
     async def drain(self, delay: float, timeout: float) -> None:
         """Fail health, go on for `delay` seconds, then let what is in flight finish for at most `timeout` seconds.
 
-        New connections are accepted to the end, for one request each: closing the port earlier would reset those that
-        the kernel has accepted already.
+        New connections are accepted, for one request each, until all those are gone that were open when draining began.
+        Then the port takes no more, and what it has taken is served to the end.
         """
         self.draining = True
-        for watcher in list(self.watchers):
-            watcher.tell()
+        self._tell_watchers()
         await asyncio.sleep(delay)
+        self.ending = True
         for watcher in list(self.watchers):
             watcher.end()
-        for listener in self._listeners:
+        listeners, limit = self._listeners, self.loop.time() + timeout
+        old = {listener: set(listener.connections) for listener in listeners}
+        for listener in listeners:
             listener.start_draining()
-        limit = self.loop.time() + timeout
-        while self.loop.time() < limit and any(each.requests_in_flight or each.connections for each in self._listeners):
-            await asyncio.sleep(DRAIN_POLL)
-        left = sum(each.requests_in_flight for each in self._listeners)
+        await self._drained(
+            lambda: not any(old[each] & each.connections for each in listeners), limit - LAST_SHARE * timeout
+        )
+        for listener in listeners:
+            listener.stop_handshakes()
+        await asyncio.sleep(min(HANDSHAKE_SECONDS, timeout))
+        await self._drained(lambda: not any(listener.busy for listener in listeners), limit)
+        left = sum(each.requests_in_flight for each in listeners)
         if left:
             log.warning("drain timed out with %d requests in flight", left)
+
+    async def _drained(self, done: Callable[[], bool], limit: float) -> None:
+        while not done() and self.loop.time() < limit:
+            await asyncio.sleep(DRAIN_POLL)
+            for listener in self._listeners:
+                listener.sweep()
 
     async def close(self) -> None:
         """Close listeners, connections and channels."""
         for listener in self._listeners:
             await listener.close()
         await self._builder.aclose()
+

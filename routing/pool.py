@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 from routing.call import Call, Reply
 from routing.endpoint import READY, Endpoint
 from routing.pickers import Picker
 from transcoding.status import Code, Fault, GatewayError
+
+if TYPE_CHECKING:
+    from routing.connectors.streaming import StreamAttempt, StreamSink
 
 MAX_ATTEMPTS = 3
 REMEMBERED_CANDIDATES = 4096
@@ -70,7 +74,9 @@ class Pool:
 
     def choose(self, call: Call) -> Endpoint:
         """The endpoint for this call. Raises `GatewayError` that says why there is none."""
-        candidates = self.candidates(call.model, call.version)
+        candidates = self._candidates.get((call.model, call.version))
+        if candidates is None:
+            candidates = self.candidates(call.model, call.version)
         if call.tried:
             candidates = tuple(endpoint for endpoint in candidates if endpoint not in call.tried)
         if not candidates:
@@ -98,6 +104,22 @@ class Pool:
                 return reply
             finally:
                 endpoint.in_flight -= 1
+
+    async def stream(self, call: Call, sink: StreamSink) -> tuple[Endpoint, StreamAttempt]:
+        """Open a stream for this call at an endpoint, or at another one when the first cannot be reached. Its requests
+        are the caller's to send, and to count in `in_flight`. Raises `GatewayError`."""
+        while True:
+            endpoint = self.choose(call)
+            try:
+                attempt = await endpoint.channel.stream(
+                    call.method.path, sink, metadata=call.metadata, deadline=call.deadline
+                )
+            except GatewayError as error:
+                endpoint.outcomes[error.fault.name.lower()] += 1
+                if not self._may_go_elsewhere(call, endpoint, error):
+                    raise
+            else:
+                return endpoint, attempt
 
     def _may_go_elsewhere(self, call: Call, endpoint: Endpoint, error: GatewayError) -> bool:
         if error.executed or error.fault not in (Fault.BUSY, Fault.WORKER):

@@ -12,6 +12,8 @@ from transcoding.json_text import quote
 from transcoding.message import Parameter, Parameters, RequestedOutput
 from transcoding.status import invalid
 
+MAX_PARAMETERS = 1024
+
 _RESERVED = "parameter keys starting with 'triton_' are reserved for Triton usage and should not be specified."
 
 
@@ -101,4 +103,6 @@ def _of_tensor(name: str, value: Any, where: str) -> Parameter:
 def _members(parameters: Any, where: str) -> dict[str, Any]:
     if type(parameters) is not dict:
         raise invalid(f"{where}: expected an object, got {quote(parameters)}")
+    if len(parameters) > MAX_PARAMETERS:
+        raise invalid(f"{where}: expected at most {MAX_PARAMETERS} members, got {len(parameters)}")
     return parameters

@@ -20,30 +20,41 @@ from transcoding.message import Buffer
 from transcoding.status import Code, Fault, GatewayError, invalid
 from transcoding.tensor import Datatype, Layout, join_elements, split_elements
 
+_LISTS = {list}
 _NUMPY = {code: np.dtype(f"<{code}") for code in "bBhHiIqQfd"} | {"?": np.dtype(np.bool_)}
 
 
 def to_raw(data: list[Any], layout: Layout, name: str, where: str) -> bytes:
     """The raw bytes of JSON `data` for the input `name`. Raises GatewayError (400) that begins with `where`."""
+    raw = pack(data, layout)
+    if raw is None:
+        raise explain(data, layout, name, where)
+    return raw
+
+
+def pack(data: list[Any], layout: Layout) -> bytes | None:
+    """The raw bytes of JSON `data`, or None when something is wrong with them, which `explain` then finds."""
+    while len(data) == 1 and type(data[0]) is list:  # a batch of one
+        data = data[0]
     kinds = set(map(type, data))
     if list in kinds:
         data = flatten(data)
         kinds = set(map(type, data))
-    if len(data) == layout.count and kinds <= layout.kinds:
-        try:
-            if layout.packer is not None:
-                return layout.packer.pack(*data)
-            return _pack(data, layout.datatype)
-        except (struct.error, OverflowError):  # a number out of its datatype's range: which one is found below
-            pass
-    raise _explain(data, layout, name, where)
+    if len(data) != layout.count or not kinds <= layout.kinds:
+        return None
+    try:
+        if layout.packer is not None:
+            return layout.packer.pack(*data)
+        return _pack(data, layout.datatype)
+    except (struct.error, OverflowError):  # a number out of its datatype's range
+        return None
 
 
 def flatten(data: list[Any]) -> list[Any]:
     """All elements of nested lists in row order. Depth is bounded by the parser, see `json_text.MAX_DEPTH`."""
-    while set(map(type, data)) == {list}:
+    while (kinds := set(map(type, data))) == _LISTS:
         data = list(chain.from_iterable(data))
-    if list not in map(type, data):
+    if list not in kinds:
         return data
     return list(chain.from_iterable(flatten(item) if type(item) is list else (item,) for item in data))
 
@@ -56,8 +67,9 @@ def _pack(data: list[Any], datatype: Datatype) -> bytes:
     return struct.pack(f"<{len(data)}{datatype.code}", *data)
 
 
-def _explain(data: list[Any], layout: Layout, name: str, where: str) -> GatewayError:
-    """The mistake in data that could not be packed. `data` is flat, so an index counts elements in row order."""
+def explain(data: list[Any], layout: Layout, name: str, where: str) -> GatewayError:
+    """The mistake in data that could not be packed. An index counts elements in row order, however they are nested."""
+    data = flatten(data)
     datatype = layout.datatype
     if not layout.kinds:
         return invalid(
@@ -138,9 +150,7 @@ def _strings_to_json(raw: Buffer, layout: Layout, name: str) -> bytes:
     try:
         elements = split_elements(raw)
     except ValueError as error:
-        raise GatewayError(
-            Code.INTERNAL, f"the worker's output '{name}' is malformed: {error}", http_status=502, fault=Fault.WORKER
-        ) from None
+        raise _worker_error(f"the worker's output '{name}' is malformed: {error}") from None
     if len(elements) != layout.count:
         raise _mismatch(name, f"{layout.count} elements", str(len(elements)))
     return orjson.dumps(list(_decoded(elements, name)))
@@ -155,5 +165,8 @@ def _decoded(elements: list[bytes], name: str) -> Iterator[str]:
 
 
 def _mismatch(name: str, expected: str, got: str) -> GatewayError:
-    text = f"the worker's output '{name}' does not fit its shape: expected {expected}, got {got}"
-    return GatewayError(Code.INTERNAL, text, http_status=502, fault=Fault.WORKER)
+    return _worker_error(f"the worker's output '{name}' does not fit its shape: expected {expected}, got {got}")
+
+
+def _worker_error(text: str) -> GatewayError:
+    return GatewayError(Code.INTERNAL, text, http_status=502, fault=Fault.WORKER, executed=True)

@@ -20,9 +20,10 @@ from transcoding.status import GatewayError, invalid
 MAX_DEPTH = 100
 
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
-_STRINGS = re.compile(_STRING, re.DOTALL)
+_ESCAPE = re.compile(rb"\\.", re.DOTALL)
 _CONSTANTS = re.compile(_STRING + rb"|NaN|-?Infinity", re.DOTALL)
 _STAND_INS = {b"NaN": b"0.0", b"Infinity": b"0.000000", b"-Infinity": b"-0.000000"}  # of the same length
+_CHUNK = 1 << 17
 _STEP = np.zeros(256, np.int32)
 _STEP[list(b"[{")] = 1
 _STEP[list(b"]}")] = -1
@@ -30,7 +31,8 @@ _STEP[list(b"]}")] = -1
 
 def loads(body: bytes) -> Any:
     """The value of a JSON text. Raises GatewayError (400) with the place of the mistake as a byte offset."""
-    check_depth(body)
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        check_depth(body)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -41,16 +43,37 @@ def loads(body: bytes) -> Any:
 
 def check_depth(body: bytes) -> None:
     """Raises GatewayError (400) when a document nests deeper than `MAX_DEPTH`, before any parser recurses into it."""
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+    if _openings(body) > MAX_DEPTH and _depth(body) > MAX_DEPTH:
         raise invalid(f"request body: JSON nested deeper than {MAX_DEPTH} levels")
 
 
+def _openings(body: bytes) -> int:
+    """Opening brackets, those in strings too."""
+    if len(body) < _CHUNK:
+        return body.count(b"[") + body.count(b"{")
+    marks = np.frombuffer(body, np.uint8)  # 1.6 MB: 0.2 ms, where bytes.count takes 0.9
+    return int(np.count_nonzero(marks == 0x5B) + np.count_nonzero(marks == 0x7B))
+
+
 def _depth(body: bytes) -> int:
-    """Brackets outside of strings, counted by numpy: 1.6 MB take 0.5 ms where a loop would take 60."""
-    marks = np.frombuffer(_STRINGS.sub(b"", body), np.uint8)
+    """The deepest nesting of brackets outside of strings. 1.6 MB take 0.5 ms, where a loop over bytes would take 60."""
+    if b"\\" in body:
+        body = _ESCAPE.sub(b"__", body)
+    marks = np.frombuffer(body, np.uint8)
     # [ ] { } are 0x5b 0x5d 0x7b 0x7d; the mask lets four other codes through, for which the step is 0.
-    brackets = marks[(marks | 0x26) == 0x7F]
-    return int(np.cumsum(_STEP[brackets]).max(initial=0))
+    brackets = _where(marks, 0x26, 0x7F)
+    quotes = _where(marks, 0, 0x22)
+    bounds = np.searchsorted(brackets, quotes)
+    if np.any(np.diff(bounds)[::2]):  # a string has brackets in it
+        brackets = brackets[np.searchsorted(quotes, brackets) % 2 == 0]
+    return int(np.cumsum(_STEP[marks[brackets]]).max(initial=0))
+
+
+def _where(marks: np.ndarray[Any, np.dtype[np.uint8]], mask: int, code: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The offsets of the bytes that are `code` under the mask, chunk by chunk: what fits the cache needs no fresh
+    pages."""
+    chunks = range(0, len(marks), _CHUNK)
+    return np.concatenate([np.flatnonzero((marks[i : i + _CHUNK] | mask) == code) + i for i in chunks])
 
 
 def _loads_with_constants(body: bytes) -> Any:

@@ -6,7 +6,7 @@ Field numbers are those of `grpc_service.proto` (package `inference`), whose twe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from transcoding.message import Buffer
@@ -44,10 +44,10 @@ class Method:
     update_field: int = 0
     service: str = SERVICE
     unknown_reply: bytes | None = None
+    path: bytes = field(init=False)
 
-    @property
-    def path(self) -> bytes:
-        return f"/{self.service}/{self.name}".encode()
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", f"/{self.service}/{self.name}".encode())
 
     def target(self, message: Buffer) -> tuple[str, str]:
         """The model and version that this request names, "" for none. Raises `GatewayError` as `string_fields` does."""

@@ -12,7 +12,17 @@ from functools import lru_cache
 from transcoding.message import Buffer, Parameter, Parameters
 from transcoding.oip_messages import ID, KNOWN, MODEL, PARAMETERS, RAW_INPUT, TENSOR, VERSION
 from transcoding.oip_parameters import decode_entry, encode_entry
-from transcoding.protobuf_wire import MALFORMED, WireError, delimited, fields, read_tag, read_varint, skip, text
+from transcoding.protobuf_wire import (
+    FIELD_BUDGET,
+    MALFORMED,
+    WireError,
+    delimited,
+    fields,
+    read_tag,
+    read_varint,
+    skip,
+    text,
+)
 from transcoding.status import Code, Fault, GatewayError, invalid
 
 _SKIPPED = (TENSOR, RAW_INPUT)
@@ -85,8 +95,11 @@ def scan_request(message: Buffer) -> Envelope:
 
 
 def _scan_request(message: Buffer, envelope: Envelope) -> None:
+    classified: list[str] = []
     position, end = 0, len(message)
-    while position < end:
+    for _ in FIELD_BUDGET:
+        if position >= end:
+            break
         tag = message[position]
         length = message[position + 1]
         start = position + 2
@@ -110,9 +123,11 @@ def _scan_request(message: Buffer, envelope: Envelope) -> None:
         elif tag == PARAMETERS:
             _add_parameter(envelope, message[start:position])
         else:
-            _note_classification(envelope, message[start:position])
+            _note_classification(classified, message[start:position])
     if position != end:
-        raise WireError("a field that is cut off")
+        raise WireError("a field that is cut off, or too many of them")
+    if classified:
+        envelope.classified = tuple(classified)
 
 
 def _add_parameter(envelope: Envelope, entry: Buffer) -> None:
@@ -125,7 +140,7 @@ def _add_parameter(envelope: Envelope, entry: Buffer) -> None:
         envelope.parameters[name] = value
 
 
-def _note_classification(envelope: Envelope, output: Buffer) -> None:
+def _note_classification(names: list[str], output: Buffer) -> None:
     if b"classification" not in bytes(output):
         return
     name, classified = "", False
@@ -135,7 +150,7 @@ def _note_classification(envelope: Envelope, output: Buffer) -> None:
         elif tag == 0x12:
             classified = classified or decode_entry(value)[0] == "classification"
     if classified:
-        envelope.classified += (name,)
+        names.append(name)
 
 
 def scan_stream_reply(message: Buffer) -> StreamEnvelope:

@@ -6,13 +6,15 @@ unless told otherwise, which is exact for all datatypes.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from transcoding.json_tensors import to_json, to_raw
 from transcoding.json_text import dumps, loads
 from transcoding.message import Buffer, InferReply, InferRequest, Parameters, RequestedOutput, Tensor
 from transcoding.status import Code, Fault, GatewayError
 from transcoding.tensor import layout
+
+T = TypeVar("T")
 
 
 def encode_request(request: InferRequest, binary: bool = True) -> tuple[bytes, list[Buffer]]:
@@ -57,8 +59,12 @@ def decode_reply(body: bytes, header_length: int | None) -> InferReply:
     end = len(body) if header_length is None else header_length
     try:
         document = loads(body[:end])
-        reply = InferReply(document["model_name"], document.get("model_version", ""), document.get("id", ""))
-        reply.parameters = document.get("parameters") or None
+        reply = InferReply(
+            _typed(document["model_name"], str),
+            _typed(document.get("model_version", ""), str),
+            _typed(document.get("id", ""), str),
+            _typed(document.get("parameters") or {}, dict) or None,
+        )
         for item in document["outputs"]:
             tensor, end = _read_output(item, body, end)
             reply.outputs.append(tensor)
@@ -69,16 +75,24 @@ def decode_reply(body: bytes, header_length: int | None) -> InferReply:
 
 
 def _read_output(item: dict[str, Any], body: bytes, position: int) -> tuple[Tensor, int]:
-    tensor = Tensor(item["name"], item["datatype"], tuple(item["shape"]))
+    shape = tuple(_typed(dimension, int) for dimension in item["shape"])
+    tensor = Tensor(_typed(item["name"], str), _typed(item["datatype"], str), shape)
     parameters = dict(item.get("parameters") or {})
     size = parameters.pop("binary_data_size", None)
     tensor.parameters = parameters or None
     if size is not None:
-        if not 0 <= size <= len(body) - position:
+        if not 0 <= _typed(size, int) <= len(body) - position:
             raise ValueError(f"output '{tensor.name}' is cut off")
         tensor.data = body[position : position + size]
         return tensor, position + size
     if "data" in item:
         expected = layout(tensor.datatype, tensor.shape)
-        tensor.data = to_raw(item["data"], expected, tensor.name, f"output '{tensor.name}'")
+        tensor.data = to_raw(_typed(item["data"], list), expected, tensor.name, f"output '{tensor.name}'")
     return tensor, position
+
+
+def _typed(value: Any, kind: type[T]) -> T:
+    """The value, of exactly this type: a bool is no int. Raises TypeError."""
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+    return value

@@ -1,4 +1,4 @@
-"""A reply as the Open Inference Protocol's JSON. What repeats from reply to reply is looked up, only numbers are written."""
+"""A reply as the Open Inference Protocol's JSON: what repeats from reply to reply is looked up, numbers are written."""
 
 from __future__ import annotations
 
@@ -29,26 +29,24 @@ def encode_reply(reply: InferReply, request: InferRequest) -> tuple[bytes, list[
         if (wanted.binary if wanted else default) or tensor.parameters or (wanted and wanted.parameters):
             outputs.append(_special_output(tensor, wanted, default, tail))
         else:
-            expected = layout_of(tensor)
-            outputs.append(
-                _output_prefix(tensor.name, tensor.datatype, tensor.shape)
-                + to_json(tensor.data or b"", expected, tensor.name)
-                + b"}"
-            )
+            prefix, expected = _known_output(tensor.name, tensor.datatype, tensor.shape)
+            outputs.append(prefix + to_json(tensor.data or b"", expected, tensor.name) + b"}")
     return b"".join((_reply_head(reply), b",".join(outputs), b"]}")), tail
 
 
-def layout_of(tensor: Tensor) -> Layout:
+def layout_of(name: str, datatype: str, shape: tuple[int, ...]) -> Layout:
+    """The layout of a worker's output. Raises GatewayError (HTTP 502)."""
     try:
-        return layout(tensor.datatype, tensor.shape)
+        return layout(datatype, shape)
     except ValueError as error:
-        text = f"the worker's output '{tensor.name}' is malformed: {error}"
+        text = f"the worker's output '{name}' is malformed: {error}"
         raise GatewayError(Code.INTERNAL, text, http_status=502, fault=Fault.WORKER, executed=True) from None
 
 
 @lru_cache(maxsize=4096)
-def _output_prefix(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
-    return _describe(name, datatype, shape) + b',"data":'
+def _known_output(name: str, datatype: str, shape: tuple[int, ...]) -> tuple[bytes, Layout]:
+    """The JSON of an output up to its data, and the layout of those."""
+    return _describe(name, datatype, shape) + b',"data":', layout_of(name, datatype, shape)
 
 
 def _describe(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
@@ -70,7 +68,9 @@ def _special_output(tensor: Tensor, wanted: RequestedOutput | None, default: boo
     if parameters:
         text += b',"parameters":' + dumps(parameters)
     if not binary and not shared:
-        text += b',"data":' + to_json(tensor.data or b"", layout_of(tensor), tensor.name)
+        text += b',"data":' + to_json(
+            tensor.data or b"", layout_of(tensor.name, tensor.datatype, tensor.shape), tensor.name
+        )
     return text + b"}"
 
 

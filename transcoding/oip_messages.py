@@ -12,7 +12,16 @@ from typing import NamedTuple
 
 from transcoding.message import Buffer, Parameters, RequestedOutput
 from transcoding.oip_parameters import decode_entry, require_value
-from transcoding.protobuf_wire import WireError, fields, packed_varints, read_tag, read_varint, skip, varint
+from transcoding.protobuf_wire import (
+    FIELD_BUDGET,
+    WireError,
+    fields,
+    packed_varints,
+    read_tag,
+    read_varint,
+    skip,
+    varint,
+)
 
 # All fields of both are length-delimited.
 MODEL, VERSION, ID, PARAMETERS, TENSOR, OUTPUT, RAW_INPUT = 0x0A, 0x12, 0x1A, 0x22, 0x2A, 0x32, 0x3A
@@ -37,7 +46,7 @@ def _parse_tensor(message: Buffer) -> Described:
     name = datatype = ""
     dimensions: list[bytes] = []
     parameters: Parameters = {}
-    contents: bytes | None = None
+    contents: list[Buffer] = []
     for tag, value in fields(message):
         if tag == 0x0A:
             name = str(value, "utf-8")
@@ -51,38 +60,37 @@ def _parse_tensor(message: Buffer) -> Described:
             key, parameter = decode_entry(value)
             parameters[key] = require_value(key, parameter)
         elif tag == 0x2A:
-            contents = (contents or b"") + value
+            contents.append(value)
     shape = tuple(packed_varints(b"".join(dimensions)).astype("<i8").tolist())
-    return Described(name, datatype, shape, parameters or None, contents)
+    return Described(name, datatype, shape, parameters or None, b"".join(contents) if contents else None)
 
 
-_parse_repeated = lru_cache(maxsize=4096)(_parse_tensor)
+parse_repeated = lru_cache(maxsize=4096)(_parse_tensor)
 
 
-def _tensor(message: Buffer, position: int, stop: int) -> Described:
-    described = message[position:stop]
-    return _parse_repeated(bytes(described)) if stop - position <= CACHED else _parse_tensor(described)
-
-
-class Parsed:
+class Parsed(NamedTuple):
     """The fields of a ModelInferRequest or ModelInferResponse, tensors and raw contents not yet put together."""
 
-    __slots__ = ("id", "model", "outputs", "parameters", "raw", "tensors", "version")
-
-    def __init__(self) -> None:
-        self.model = self.version = self.id = ""
-        self.parameters: Parameters | None = None
-        self.tensors: list[Described] = []
-        self.outputs: list[RequestedOutput] = []
-        self.raw: list[Buffer] = []
+    model: str
+    version: str
+    id: str
+    parameters: Parameters | None
+    tensors: list[Described]
+    outputs: list[RequestedOutput]
+    raw: list[Buffer]
 
 
 def parse(message: Buffer, raw_tag: int) -> Parsed:
     """All top-level fields. Raises one of `protobuf_wire.MALFORMED`."""
-    parsed = Parsed()
-    view = memoryview(message)
+    model = version = identifier = ""
+    parameters: Parameters = {}
+    tensors: list[Described] = []
+    outputs: list[RequestedOutput] = []
+    raw: list[Buffer] = []
     position, end = 0, len(message)
-    while position < end:
+    for _ in FIELD_BUDGET:
+        if position >= end:
+            break
         tag = message[position]
         length = message[position + 1]
         start = position + 2
@@ -96,23 +104,24 @@ def parse(message: Buffer, raw_tag: int) -> Parsed:
         if position > end:
             break
         if tag == TENSOR:
-            parsed.tensors.append(_tensor(message, start, position))
+            described = message[start:position]
+            tensors.append(parse_repeated(bytes(described)) if length <= CACHED else _parse_tensor(described))
         elif tag == raw_tag:
-            parsed.raw.append(message[start:position] if length < LARGE else view[start:position])
+            raw.append(message[start:position] if length < LARGE else memoryview(message)[start:position])
         elif tag == MODEL:
-            parsed.model = str(message[start:position], "utf-8")
+            model = str(message[start:position], "utf-8")
         elif tag == VERSION:
-            parsed.version = str(message[start:position], "utf-8")
+            version = str(message[start:position], "utf-8")
         elif tag == ID:
-            parsed.id = str(message[start:position], "utf-8")
+            identifier = str(message[start:position], "utf-8")
         elif tag == PARAMETERS:
             name, value = decode_entry(message[start:position])
-            parsed.parameters = {**(parsed.parameters or {}), name: require_value(name, value)}
+            parameters[name] = require_value(name, value)
         elif tag == OUTPUT:
-            parsed.outputs.append(_parse_output(message[start:position]))
+            outputs.append(_parse_output(message[start:position]))
     if position != end:
-        raise WireError("a field that is cut off")
-    return parsed
+        raise WireError("a field that is cut off, or too many of them")
+    return Parsed(model, version, identifier, parameters or None, tensors, outputs, raw)
 
 
 def _parse_output(message: Buffer) -> RequestedOutput:

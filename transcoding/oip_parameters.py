@@ -47,13 +47,15 @@ def decode_entry(entry: Buffer) -> tuple[str, Parameter | None]:
 
 
 def _decode(entry: Buffer) -> tuple[str, Parameter | None]:
-    name, value = "", b""
+    name = ""
+    values: list[Buffer] = []
     for tag, field in fields(entry):
         if tag == 0x0A:
             name = str(field, "utf-8")
-        elif tag == 0x12:  # a repeated message field merges, which is what its bytes do when joined
-            value += field
-    parameter = _decode_value(value)
+        elif tag == 0x12:
+            values.append(field)
+    # A repeated message field merges, which is what its bytes do when joined.
+    parameter = _decode_value(values[0] if len(values) == 1 else b"".join(values))
     if name == "sequence_id" and type(parameter) is int and parameter < 0:
         parameter += 2**64
     return name, parameter

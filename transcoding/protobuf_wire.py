@@ -17,6 +17,8 @@ from transcoding.message import Buffer
 
 VARINT, FIXED64, DELIMITED, START_GROUP, END_GROUP, FIXED32 = range(6)
 MAX_GROUP_DEPTH = 100  # the limit of the common protobuf parsers
+MAX_FIELDS = 16384  # of one message: a field can be two bytes, and a megabyte of them would hold up everyone else
+FIELD_BUDGET = range(MAX_FIELDS + 1)
 
 
 class WireError(ValueError):
@@ -100,7 +102,9 @@ def fields(buffer: Buffer) -> Iterator[tuple[int, Any]]:
     """(tag, value) of each field in order: an int for varints, a slice of the buffer for the others. Groups, which no
     message here has, are checked and left out. Raises one of `MALFORMED`."""
     position, end = 0, len(buffer)
-    while position < end:
+    for _ in FIELD_BUDGET:
+        if position >= end:
+            return
         tag, start = read_tag(buffer, position)
         wire_type = tag & 7
         if wire_type == VARINT:
@@ -116,6 +120,7 @@ def fields(buffer: Buffer) -> Iterator[tuple[int, Any]]:
             raise WireError("a field that is cut off")
         if wire_type != START_GROUP:
             yield tag, buffer[start:position]
+    raise WireError(f"more than {MAX_FIELDS} fields")
 
 
 def signed(value: int) -> int:

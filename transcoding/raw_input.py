@@ -17,7 +17,8 @@ def decode_raw(body: bytes, model: str, version: str, metadata: ModelSignature) 
     """The request that `body` stands for.
 
     The shape is deduced for a batch of one: at most one variable dimension takes what the others leave. A BYTES input
-    is one element, whose length is put before it. All outputs come back binary. Raises GatewayError (400)."""
+    is of shape [1]: one element, whose length is put before it. All outputs come back binary. Raises GatewayError
+    (400)."""
     if len(metadata.inputs) != 1:
         raise invalid(
             "Raw request must only have 1 input (found 1) to be deduced but got "
@@ -25,18 +26,17 @@ def decode_raw(body: bytes, model: str, version: str, metadata: ModelSignature) 
         )
     ((name, (datatype, dimensions)),) = metadata.inputs.items()
     shape = (1, *dimensions[1:]) if metadata.max_batch_size > 0 else dimensions
-    element = layout(datatype, ()).size  # -1 for BYTES
-    shape = _deduce(shape, len(body) // element if element > 0 else 1, name)
-    expected = layout(datatype, shape)
-    if element < 0:
-        if expected.count != 1:
+    if datatype == "BYTES":
+        if any(dimension != 1 for dimension in shape):
             raise invalid(f"For BYTE datatype raw input '{name}', the model must have input shape [1]")
         body = len(body).to_bytes(4, "little") + body
-    elif len(body) != expected.size:
-        raise invalid(
-            f"input byte size mismatch for input '{name}' for model '{model}'. "
-            f"Expected {expected.size}, got {len(body)}"
-        )
+    else:
+        shape = _deduce(shape, len(body) // layout(datatype, ()).size, name)
+        expected = layout(datatype, shape).size
+        if len(body) != expected:
+            raise invalid(
+                f"input byte size mismatch for input '{name}' for model '{model}'. Expected {expected}, got {len(body)}"
+            )
     return InferRequest(model, version, inputs=[Tensor(name, datatype, shape, body)], binary_output=True)
 
 

@@ -19,6 +19,7 @@ if sys.byteorder != "little":
     raise ImportError("raw tensors are little-endian and are not swapped: this host is big-endian")
 
 MAX_RANK = 32
+MAX_TENSORS = 4096  # inputs or outputs of one request: each costs microseconds, and JSON for one can be four bytes
 MAX_BYTES = 2**63 - 1
 
 

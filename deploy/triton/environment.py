@@ -70,6 +70,7 @@ class Environment:
             "LD_LIBRARY_PATH": os.pathsep.join(map(str, libraries)),
             "PATH": os.pathsep.join([str(self.venv / "bin"), os.environ.get("PATH", os.defpath)]),
             "VIRTUAL_ENV": str(self.venv),
+            "PYTHONDONTWRITEBYTECODE": "1",  # a model repository is only read
             # Many small models on few cores: threads of numpy's BLAS would only fight.
             "OPENBLAS_NUM_THREADS": "1",
             "OMP_NUM_THREADS": "1",

@@ -11,11 +11,8 @@ from typing import cast
 
 from gateway.ingress.http1 import Http1
 from gateway.ingress.http2 import Http2
-from gateway.ingress.listener import NEVER, Listener, OpenConnection
+from gateway.ingress.listener import DRAIN_IDLE, NEVER, Listener, OpenConnection
 from transcoding.http2.frames import PREFACE
-
-DRAINING_SECONDS = 0.5
-"""How long a silent connection is kept while the gateway drains: its first request may be on its way."""
 
 
 class Edge(asyncio.Protocol):
@@ -82,8 +79,8 @@ class Edge(asyncio.Protocol):
         self.abort()
 
     def drain(self) -> None:
-        """Wait a moment for a request; it is answered, and the connection closed then."""
-        self.expires = min(self.expires, self._listener.loop.time() + DRAINING_SECONDS)
+        """A request may be on its way."""
+        self.expires = min(self.expires, self._listener.loop.time() + DRAIN_IDLE)
 
     def abort(self) -> None:
         """Close at once."""

@@ -23,17 +23,15 @@ Field = tuple[bytes, bytes]
 
 
 class Request:
-    """A whole request: the body has arrived. `headers` has lower-case names; repeated ones are joined with a comma.
-    `inflated` counts the bytes that were made of a compressed body."""
+    """A whole request: the body has arrived. `headers` has lower-case names; repeated ones are joined with a comma."""
 
-    __slots__ = ("body", "headers", "inflated", "method", "target")
+    __slots__ = ("body", "headers", "method", "target")
 
     def __init__(self, method: bytes, target: bytes, headers: dict[bytes, bytes], body: bytes) -> None:
         self.method = method
         self.target = target
         self.headers = headers
         self.body = body
-        self.inflated = 0
 
 
 class Response:

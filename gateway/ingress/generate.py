@@ -9,20 +9,24 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gateway.snapshot import code_of
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded
+from routing.connectors.outcome import QUEUE_REFUSALS
 from routing.connectors.streaming import StreamAttempt
 from transcoding import sse
 from transcoding.dialects import generate, oip_grpc
 from transcoding.dialects.oip_json import encode_error
 from transcoding.dialects.oip_paths import Match
+from transcoding.grpc_framing import encode_message, prefix
 from transcoding.message import Buffer, InferRequest
-from transcoding.methods import BY_NAME
+from transcoding.methods import BY_NAME, Method
 from transcoding.status import Code, Fault, GatewayError
 
 if TYPE_CHECKING:
+    from gateway.snapshot import Route
     from gateway.worker import DataPlane
     from routing.endpoint import Endpoint
 
@@ -36,73 +40,66 @@ HELD_RESPONSES = 16
 
 
 class Generation:
-    """One generate or generate_stream request."""
+    """One generate or generate_stream request. `start` it, then take `single` or `events`; whatever ends it, the work
+    at the endpoint is cancelled and the request is counted once."""
 
-    def __init__(self, plane: DataPlane, match: Match, body: bytes) -> None:
+    def __init__(self, plane: DataPlane, match: Match, body: bytes, metadata: bytes) -> None:
         self._plane = plane
         self._match = match
         self._body = body
-        self._replies: deque[Buffer] = deque()
-        self._wake: asyncio.Event = asyncio.Event()
-        self._attempt: StreamAttempt | None = None
-        self._endpoint: Endpoint | None = None
-        self._done = False
-        self._error: GatewayError | None = None
+        self._metadata = metadata
+        self._route: Route = plane.snapshot.dispatch(match.model)
+        self._version = match.version or self._route.version
         self._deadline: float | None = None
-        self.metadata = b""
+        self._timer: asyncio.TimerHandle | None = None
+        self._endpoint: Endpoint | None = None
+        self._attempt: StreamAttempt | None = None
+        self._paused = False
+        self._replies: deque[Buffer] = deque()
+        self._wake = asyncio.Event()
+        self._ended = False
+        self._error: GatewayError | None = None
+        self._told: GatewayError | None = None
+        self._started = plane.loop.time()
+        self._route.in_flight.value += 1
+        self._closed = False
 
     async def start(self, limit: float | None) -> None:
-        """Send the request. Raises `GatewayError` for a request that cannot be sent."""
-        plane, match = self._plane, self._match
-        self._route = route = plane.snapshot.dispatch(match.model)
-        route.in_flight += 1
-        self._started = plane.loop.time()
-        self._code = 0
+        """Send the request, which may take `limit` seconds. Raises `GatewayError` for one that cannot be sent."""
+        plane, route = self._plane, self._route
         try:
-            version = match.version or route.version
-            signature = await plane.signatures.get(route.pool, match.model, version)
-            infer = generate.decode_request(self._body, match.model, version, signature)
             self._deadline = route.deadline(self._started, limit)
+            signature = await plane.signatures.get(route.pool, self._match.model, self._version, self._deadline)
+            infer = generate.decode_request(self._body, self._match.model, self._version, signature)
             if signature.decoupled:
                 await self._open(infer)
             else:
-                await self._ask_once(infer)
-        except GatewayError as error:
-            self._finish(error.code)
-            raise
-        except asyncio.CancelledError:
-            self._finish(Code.CANCELLED)
+                self._replies.append((await route.handler(self._call(MODEL_INFER, infer))).payload)
+                self._ended = True
+        except BaseException as error:
+            self._close(error)
             raise
 
-    async def _ask_once(self, infer: InferRequest) -> None:
-        call = self._call(infer, MODEL_INFER)
-        self._replies.append((await self._route.handler(call)).payload)
-        self._done = True
-
-    def _call(self, infer: InferRequest, method: object) -> Call:
-        from gateway.ingress.rest import framed  # both are halves of the same service
-
-        message = framed(oip_grpc.encode_request(infer))
-        version = self._match.version or self._route.version
+    def _call(self, method: Method, infer: InferRequest) -> Call:
         return Call(
-            MODEL_INFER if method is MODEL_INFER else MODEL_STREAM_INFER,
+            method,
             infer.model,
-            version,
-            message,
-            metadata=self.metadata,
+            self._version,
+            framed(oip_grpc.encode_request(infer)),
+            metadata=self._metadata,
             deadline=self._deadline,
+            sequence=sequence_of(infer),
         )
 
     async def _open(self, infer: InferRequest) -> None:
         infer.parameters = {**(infer.parameters or {}), "triton_enable_empty_final_response": True}
-        call = self._call(infer, MODEL_STREAM_INFER)
-        endpoint = self._route.pool.choose(call)
+        call = self._call(MODEL_STREAM_INFER, infer)
+        endpoint, self._attempt = await self._route.pool.stream(call, self)
         endpoint.in_flight += 1
         self._endpoint = endpoint
-        self._attempt = await endpoint.channel.stream(
-            MODEL_STREAM_INFER.path, self, metadata=self.metadata, deadline=self._deadline
-        )
         self._attempt.send(call.message, end=True)
+        if self._deadline is not None:
+            self._timer = self._plane.loop.call_at(self._deadline, self._expire)
 
     # from the endpoint
 
@@ -111,38 +108,43 @@ class Generation:
         self._replies.append(message)
         self._wake.set()
         if len(self._replies) >= HELD_RESPONSES and self._attempt is not None:
+            self._paused = True
             self._attempt.pause()
 
     def stream_ended(self, error: GatewayError | None) -> None:
         """No more responses."""
         self._error = error
-        self._done = True
+        self._ended = True
         self._wake.set()
 
     def upstream_writable(self) -> None:
         """The one request was sent at once."""
 
+    def _expire(self) -> None:
+        assert self._attempt is not None
+        self._attempt.cancel()
+        self.stream_ended(deadline_exceeded())
+
     # to the client
 
     async def _next(self) -> bytes | None:
-        """The JSON of the next response, None at the end. Raises `GatewayError` for an error response."""
+        """The JSON of the next response, None at the end. Raises `GatewayError` for an error, which need not be the
+        end unless the stream's own."""
         while True:
             while self._replies:
                 message = self._replies.popleft()
-                if not self._replies and self._attempt is not None:
+                if self._paused and not self._replies and self._attempt is not None:
+                    self._paused = False
                     self._attempt.resume()
                 if (text := self._render(message)) is not None:
                     return text
-            if self._done:
-                if self._error is not None:
-                    raise self._error
+            if self._ended:
+                error, self._error = self._error, None
+                if error is not None:
+                    raise error
                 return None
             self._wake.clear()
-            try:
-                async with asyncio.timeout_at(self._deadline):
-                    await self._wake.wait()
-            except TimeoutError:
-                raise deadline_exceeded() from None
+            await self._wake.wait()
 
     def _render(self, message: Buffer) -> bytes | None:
         if self._attempt is None:
@@ -161,54 +163,108 @@ class Generation:
         try:
             first = await self._next()
             second = await self._next() if first is not None else None
-        except GatewayError as error:
-            self._code = error.code
+            if first is None or second is not None:
+                raise GatewayError(Code.INVALID_ARGUMENT, EXACTLY_ONE, executed=True)
+        except BaseException as error:
+            self._close(error)
             raise
-        finally:
-            self._close()
-        if first is None or second is not None:
-            raise GatewayError(Code.INVALID_ARGUMENT, EXACTLY_ONE, executed=True)
+        self._close(None)
         return first
 
-    async def events(self) -> AsyncGenerator[bytes, None]:
+    async def events(self) -> Events:
         """The events of `generate_stream`. An error before the first one is raised here, a later one is an event."""
         try:
             first = await self._next()
         except BaseException as error:
-            self._code = error.code if isinstance(error, GatewayError) else Code.CANCELLED
-            self._close()
+            self._close(error)
             raise
-        return self._events(first)
+        return Events(self, None if first is None else sse.event(first))
 
-    async def _events(self, text: bytes | None) -> AsyncGenerator[bytes, None]:
+    async def event(self) -> bytes | None:
+        """A further event, None at the end."""
         try:
-            while text is not None:
-                yield sse.event(text)
-                try:
-                    text = await self._next()
-                except GatewayError as error:
-                    self._code = error.code
-                    yield sse.event(encode_error(error.message))
-                    if self._done and not self._replies:
-                        return
-                    text = await self._next()
-        finally:
-            self._close()
+            text = await self._next()
+        except GatewayError as error:
+            self._told = error
+            return sse.event(encode_error(error.message))
+        except BaseException as error:
+            self._close(error)
+            raise
+        if text is None:
+            self._close(self._told)
+            return None
+        return sse.event(text)
 
-    def _close(self) -> None:
+    def abandon(self) -> None:
+        """Nobody takes what is left."""
+        self._close(self._told if self._ended and not self._replies else asyncio.CancelledError())
+
+    def _close(self, error: BaseException | None) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         if self._attempt is not None:
             self._attempt.cancel()
-        self._finish(self._code)
-
-    def _finish(self, code: int) -> None:
         if self._endpoint is not None:
             self._endpoint.in_flight -= 1
-            self._endpoint = None
+            if error is None or isinstance(error, GatewayError):
+                self._endpoint.outcomes["ok" if error is None else error.fault.name.lower()] += 1
+        code = Code.OK if error is None else code_of(error)
         self._route.finish("inference", code, self._plane.loop.time() - self._started)
 
 
+class Events(AsyncGenerator[bytes, None]):
+    """The events of a generation. Unlike a generator made by `yield`, closing it before its first event ends the
+    generation too; so does dropping it."""
+
+    def __init__(self, generation: Generation, first: bytes | None) -> None:
+        self._generation = generation
+        self._first = first
+
+    async def asend(self, value: None) -> bytes:
+        """The next event."""
+        event, self._first = self._first, None
+        if event is None:
+            event = await self._generation.event()
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def athrow(self, typ: Any, val: Any = None, tb: Any = None) -> bytes:
+        """End the generation and raise."""
+        self._generation.abandon()
+        raise typ if val is None else val
+
+    async def aclose(self) -> None:
+        """End the generation."""
+        self._generation.abandon()
+
+    def __del__(self) -> None:
+        self._generation.abandon()
+
+
 def in_band(message: str) -> GatewayError:
-    """An error that a stream told by its text only: the model's when it says so, else the client's."""
+    """An error that a stream told by its text only: the queue's or the model's when it says so, else the client's."""
+    if message.endswith(QUEUE_REFUSALS):
+        return GatewayError(Code.UNAVAILABLE, message, fault=Fault.BUSY, retry_after=1.0)
     if message.startswith("Failed to process the request(s)"):
         return GatewayError(Code.INTERNAL, message, fault=Fault.MODEL, executed=True)
     return GatewayError(Code.INVALID_ARGUMENT, message, executed=True)
+
+
+def framed(parts: list[Buffer]) -> tuple[Buffer, ...]:
+    """A gRPC message: the prefix and the parts, joined when there is only one small part."""
+    if len(parts) == 1:
+        return (encode_message(parts),)
+    return (prefix(sum(map(len, parts))), *parts)
+
+
+def sequence_of(infer: InferRequest) -> str:
+    """The id of the sequence that a request belongs to, "" for none."""
+    parameters = infer.parameters
+    if not parameters:
+        return ""
+    sequence = parameters.get("sequence_id")
+    return str(sequence) if sequence else ""

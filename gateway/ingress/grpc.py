@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.ingress.aside import INLINE_BYTES, inflate_aside
 from gateway.ingress.grpc_head import Head, head_of
 from gateway.ingress.listener import NEVER, Listener
+from gateway.snapshot import code_of
 from routing.call import Call
+from routing.connectors.grpc_h2 import deadline_exceeded, min_deadline
 from transcoding.dialects import oip_grpc
 from transcoding.grpc_framing import MessageReader, encode_message, inflate, prefix, trailers_block
 from transcoding.http2 import hpack
@@ -23,7 +25,7 @@ from transcoding.http2.hpack import HeaderBlock
 from transcoding.http2.stream import Stream
 from transcoding.message import Buffer
 from transcoding.methods import Method
-from transcoding.status import Code, Fault, GatewayError, invalid
+from transcoding.status import Code, Fault, GatewayError
 
 if TYPE_CHECKING:
     from gateway.ingress.http2 import Http2
@@ -31,48 +33,58 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PREFIX_BYTES = 5
+PINNED_SLACK = 64 * 1024
 REPLY_HEAD = hpack.encode([(b":status", b"200"), (b"content-type", b"application/grpc")])
 OK_TRAILERS = hpack.encode([(b"grpc-status", b"0")])
+ACCEPTED_ENCODINGS = hpack.encode([(b"grpc-accept-encoding", b"identity,deflate,gzip")])
 
 
 class Session(Protocol):
     """A streaming method at work; `gateway.ingress.grpc_stream` and `gateway.ingress.watch` have them."""
+
+    @property
+    def full(self) -> bool:
+        """The client must wait: it is credited when the session calls `GrpcStream.credit`."""
+        ...
 
     def message_received(self, message: Buffer, compressed: bool) -> None:
         """The client sent a message. Raises `GatewayError` to end the call."""
         ...
 
     def half_closed(self) -> None:
-        """The client will send no more."""
+        """The client will send no more. Raises `GatewayError` to end the call."""
         ...
 
     def client_writable(self) -> None:
         """The client reads again."""
         ...
 
-    def client_gone(self) -> None:
-        """The client gave up; nothing can be sent any more."""
+    def client_gone(self, code: int = Code.CANCELLED) -> None:
+        """The call is over, with this status; nothing can be sent any more."""
         ...
 
 
 class GrpcStream:
     """One gRPC call of a client."""
 
-    __slots__ = ("_answering", "_compressed", "_connection", "_fresh", "_head", "_held", "_message", "_partial",
-                 "_reader", "_session", "_size", "_stream", "_task", "ended", "expires", "listener")  # fmt: skip
+    __slots__ = ("_answering", "_compressed", "_connection", "_deadline", "_fresh", "_head", "_held", "_message",
+                 "_partial", "_reader", "_session", "_size", "_stream", "_task", "ended", "expires",
+                 "listener")  # fmt: skip
 
     def __init__(self, connection: Http2, stream: Stream) -> None:
         self._connection = connection
         self._stream = stream
         self._head: Head | None = None
+        self._deadline: float | None = None
         self._reader: MessageReader | None = None
-        self._message: Buffer | None = None  # with its prefix, or compressed
+        self._message: Buffer | None = None  # with its prefix, unless it is compressed
         self._compressed = False
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
-        self._size = 0  # bytes in memory
-        self._partial = 0  # of these, of a message that is not complete
-        self._held = 0  # bytes that the client gets no credit for yet
+        self._size = 0  # bytes of the request that are counted in `listener.buffered`
+        self._partial = 0  # of these, bytes of a message for a session that is not complete
+        self._held = 0  # bytes that the client was not credited yet
         self._fresh = 0
         self.ended = self._answering = False
         self.listener = listener = connection.listener
@@ -85,12 +97,14 @@ class GrpcStream:
         if self._head is None:
             head = self._head = head_of(block)
             if head.error is not None:
-                self.fail(head.error)
+                self.fail(head.error, ACCEPTED_ENCODINGS)
                 return
             method = head.method
             if method is None or (method.service.startswith("inference") and method.api not in self.listener.apis):
-                self.fail(GatewayError(Code.UNIMPLEMENTED, ""))
+                self.fail(GatewayError(Code.UNIMPLEMENTED, "no such method here"))
                 return
+            if head.timeout is not None:
+                self._deadline = self.listener.loop.time() + head.timeout
             if method.kind in ("stream", "reflection") or method.name == "Watch":
                 self.expires = NEVER
                 self._session = self.listener.grpc.open_session(method, head, self)
@@ -108,7 +122,7 @@ class GrpcStream:
             else:
                 self._feed_unary(data, end_stream)
         except GatewayError as error:
-            self._reject(error)
+            self._refuse(error)
             return
         if end_stream and not self.ended:
             self._end_of_request()
@@ -116,18 +130,19 @@ class GrpcStream:
     def _feed_unary(self, data: Buffer, end_stream: bool) -> None:
         size = len(data)
         self._stream.consumed(size)
-        self.hold(size)
         if end_stream and self._reader is None and is_whole(data, size):
-            if size - 5 > self.listener.limits.body_bytes:
+            if size - PREFIX_BYTES > self.listener.limits.body_bytes:
                 raise too_large(self.listener.limits.body_bytes)
-            self._message = data
+            self._hold(size)
+            self._message = unpinned(data)
             return
         if self._reader is None:
             self._reader = MessageReader(self.listener.limits.body_bytes)
+        self._hold(size)
         self._progress(size)
         for flags, message in self._reader.feed(data):
             if self._message is not None:
-                raise GatewayError(Code.UNIMPLEMENTED, "expected one message, got several")
+                raise not_one("several")
             self._compressed = flags != 0
             self._message = message if flags else encode_message((message,))
 
@@ -138,39 +153,48 @@ class GrpcStream:
             self._fresh = 0
             self.expires = self.listener.loop.time() + self.listener.deadlines.body
 
+    def _hold(self, size: int) -> None:
+        self._size += size
+        if not self._connection.hold(size):
+            raise too_much_waits()
+
     async def inflated(self, message: Buffer) -> Buffer:
-        """A compressed message in plain, held like what came. Raises `GatewayError`."""
-        assert self._head is not None
-        plain = await inflate_aside(inflate, message, self._head.encoding, self.listener.limits.inflated_bytes)
-        self.hold(len(plain))
-        return plain
+        """A compressed message in plain. Raises `GatewayError`."""
+        return await inflate_aside(inflate, message, self._encoding(), self.listener.limits.inflated_bytes)
 
     def inflated_at_once(self, message: Buffer) -> Buffer:
-        """A small compressed message in plain. Raises `GatewayError` for a large one too."""
+        """A small compressed message in plain. Raises `GatewayError`, for a large one too."""
+        return inflate(message, self._encoding(), INLINE_BYTES)
+
+    def _encoding(self) -> str:
         assert self._head is not None
-        return inflate(message, self._head.encoding, INLINE_BYTES)
+        if self._head.encoding == "identity":
+            raise GatewayError(Code.INTERNAL, "a compressed message in a call without grpc-encoding", http_status=400)
+        return self._head.encoding
 
     def _feed_session(self, session: Session, data: Buffer) -> None:
+        """Give the session what is complete. A message that is still arriving is counted here, those that wait in the
+        session are counted there."""
         if self._reader is None:
             self._reader = MessageReader(self.listener.limits.body_bytes)
         size = len(data)
         self._held += size
         self._partial += size
-        self.hold(size)
+        self._hold(size)
         for flags, message in self._reader.feed(data):
-            whole = len(message) + 5
+            whole = PREFIX_BYTES + len(message)
             self._partial -= whole
-            self.let_go(whole)
-            session.message_received(message, bool(flags))
+            self._hold(-whole)
+            session.message_received(message, flags != 0)
             if self.ended:
                 return
-        if not session_full(session):
+        if not session.full:
             self.credit()
         self._await_rest(session, size)
 
     def _await_rest(self, session: Session, size: int) -> None:
         """A message that has begun must be complete in time, as long as the client may send it; `size` bytes came."""
-        if not self._partial or session_full(session):
+        if not self._partial or session.full:
             self.expires = NEVER
         elif self.expires == NEVER:
             self._fresh = 0
@@ -178,19 +202,6 @@ class GrpcStream:
         else:
             self._progress(size)
         self._connection.expect(self._stream.id, self)
-
-    def hold(self, size: int) -> None:
-        """Count bytes of the request that are in memory. Raises `GatewayError` when they are too many."""
-        self._size += size
-        if not self._connection.hold(size):
-            message = "too many request bytes are waiting in this worker"
-            raise GatewayError(Code.RESOURCE_EXHAUSTED, message, http_status=503, fault=Fault.BUSY)
-
-    def let_go(self, size: int) -> None:
-        """Bytes that were held are done with."""
-        if not self.ended:
-            self._size -= size
-            self._connection.release(size)
 
     def credit(self) -> None:
         """The session took what it was given: let the client send more."""
@@ -207,16 +218,22 @@ class GrpcStream:
         try:
             if self._reader is not None:
                 self._reader.finish()
+            if self._session is not None:
+                self._session.half_closed()
+                return
+            if self._message is None:
+                raise not_one("none")
         except GatewayError as error:
-            self._reject(error)
+            self._refuse(error)
             return
+        assert self._head is not None
+        self._task = self.listener.loop.create_task(self._unary(self._head, self._message))
+
+    def _refuse(self, error: GatewayError) -> None:
+        """What the client sent cannot be taken: the call ends, and so does a session."""
+        self.fail(error)
         if self._session is not None:
-            self._session.half_closed()
-        elif self._message is None:
-            self.fail(invalid("expected a message, got none"))
-        else:
-            assert self._head is not None
-            self._task = self.listener.loop.create_task(self._unary(self._head, self._message))
+            self._session.client_gone(error.code)
 
     # unary ------------------------------------------------------------------------------------------------------------
 
@@ -225,8 +242,10 @@ class GrpcStream:
         listener.requests_in_flight += 1
         try:
             if self._compressed:
-                message = encode_message((await self.inflated(message),))
-            framed = await listener.grpc.unary(head, message, listener)
+                plain = await self.inflated(message)
+                self._hold(len(plain))
+                message = encode_message((plain,))
+            framed = await listener.grpc.unary(head, message, listener, self._deadline)
             self._stream.send_all(REPLY_HEAD, framed, OK_TRAILERS)
             self._connection.schedule_flush()
             self._done()
@@ -257,7 +276,7 @@ class GrpcStream:
 
     @property
     def congested(self) -> bool:
-        """The client does not take what it is sent; `writable` tells when it does again."""
+        """The client does not take what it is sent; the session hears `client_writable` when it does again."""
         return self._stream.queued > HIGH_WATER or self._connection.congested
 
     def finish(self) -> None:
@@ -266,33 +285,28 @@ class GrpcStream:
             self._stream.send_headers(OK_TRAILERS, True)
             self._done()
 
-    def fail(self, error: GatewayError) -> None:
-        """End the call with an error; what the client still sends is not wanted."""
+    def fail(self, error: GatewayError, fields: bytes = b"") -> None:
+        """End the call with an error; what the client still sends is not wanted. `fields` is a header block to add when
+        the error is the whole answer."""
         if self.ended:
             return
         trailers = trailers_block(error.code, error.message)
-        self._stream.send_headers(trailers if self._answering else REPLY_HEAD + trailers, True)
-        if self._stream.remote_open:
+        self._stream.send_headers(trailers if self._answering else REPLY_HEAD + fields + trailers, True)
+        if self._stream.remote_open and not self._stream.queued:  # a reset would drop what is queued, trailers too
             self._stream.reset(ErrorCode.NO_ERROR)
         self._done()
-
-    def _reject(self, error: GatewayError) -> None:
-        """End the call for what the client sent; a session learns of it."""
-        self.fail(error)
-        if self._session is not None:
-            self._session.client_gone()
 
     def _done(self) -> None:
         if not self.ended:
             self.ended = True
             self.expires = NEVER
-            self._connection.release(self._size)
+            self._connection.hold(-self._size)
             self._connection.stream_done(self._stream)
             self._connection.schedule_flush()
 
     def too_slow(self) -> None:
         """The request did not arrive in time."""
-        self._reject(GatewayError(Code.DEADLINE_EXCEEDED, "the request did not arrive in time", http_status=408))
+        self._refuse(GatewayError(Code.DEADLINE_EXCEEDED, "the request did not arrive in time", http_status=408))
 
     def writable(self) -> None:
         """There is room to send again."""
@@ -313,14 +327,28 @@ def is_whole(data: Buffer, size: int) -> bool:
     return size >= 5 and not data[0] and int.from_bytes(data[1:5], "big") == size - 5
 
 
-def session_full(session: Session) -> bool:
-    """Does the session ask to hold the client back?"""
-    return getattr(session, "full", False)
+def unpinned(data: Buffer) -> Buffer:
+    """The bytes, copied when they are a view that would keep a much larger read of the socket alive."""
+    if type(data) is memoryview and len(data.obj) > PINNED_SLACK + 4 * len(data):  # type: ignore[arg-type]
+        return bytes(data)
+    return data
 
 
 def too_large(limit: int) -> GatewayError:
     """A message over the cap."""
     return GatewayError(Code.RESOURCE_EXHAUSTED, f"message larger than {limit} bytes", http_status=413)
+
+
+def not_one(count: str) -> GatewayError:
+    """A request with another number of messages than a unary method takes; the code is that of the gRPC libraries
+    (https://grpc.github.io/grpc/core/md_doc_statuscodes.html)."""
+    return GatewayError(Code.UNIMPLEMENTED, f"expected one message, got {count}")
+
+
+def too_much_waits() -> GatewayError:
+    """This worker holds as many bytes of requests as it may."""
+    text = "too many request bytes are waiting in this worker"
+    return GatewayError(Code.RESOURCE_EXHAUSTED, text, http_status=503, fault=Fault.BUSY, retry_after=1.0)
 
 
 class GrpcService:
@@ -330,42 +358,50 @@ class GrpcService:
         self._plane = plane
         self._loop = plane.loop
 
-    async def unary(self, head: Head, framed: Buffer, listener: Listener) -> Buffer:
-        """The framed answer to one framed message. Raises `GatewayError`."""
+    async def unary(self, head: Head, framed: Buffer, listener: Listener, deadline: float | None) -> Buffer:
+        """The framed answer to one framed message, by `deadline` in the loop's time. Raises `GatewayError`."""
         method = head.method
         assert method is not None
-        payload = framed[5:] if len(framed) < 4096 else memoryview(framed)[5:]
+        if deadline is not None and deadline <= self._loop.time():
+            raise deadline_exceeded()
+        payload = framed[PREFIX_BYTES:] if len(framed) < 4096 else memoryview(framed)[PREFIX_BYTES:]
         if method.kind == "infer":
-            return await self._infer(method, head, framed, payload, listener)
-        return encode_message((await self._plane.management.answer(method, bytes(payload)),))
+            return await self._infer(method, head, framed, payload, listener, deadline)
+        limit = listener.deadlines.request
+        if limit is not None:
+            deadline = min_deadline(deadline, self._loop.time() + limit)
+        return encode_message((await self._plane.management.answer(method, bytes(payload), deadline),))
 
-    async def _infer(self, method: Method, head: Head, framed: Buffer, payload: Buffer, listener: Listener) -> Buffer:
+    async def _infer(
+        self, method: Method, head: Head, framed: Buffer, payload: Buffer, listener: Listener, until: float | None
+    ) -> Buffer:
         envelope = oip_grpc.scan_request(payload)
         route = self._plane.snapshot.dispatch(envelope.model)
-        route.in_flight += 1
+        route.in_flight.value += 1
         started = self._loop.time()
         code = 0
         try:
+            deadline = route.deadline(started, listener.deadlines.request, until)
+            model, version = envelope.model, envelope.version
             if envelope.classified:
-                await self._plane.guard.check_classified(route, envelope.model, envelope.version, envelope.classified)
+                await self._plane.guard.check_classified(route, model, version, envelope.classified, deadline)
             message: tuple[Buffer, ...] = (framed,)
-            version = envelope.version
             if not version and route.version:
                 version = route.version
                 parts = oip_grpc.set_version(payload, version)
                 message = (prefix(sum(map(len, parts))), *parts)
             call = Call(
                 method,
-                envelope.model,
+                model,
                 version,
                 message,
                 metadata=self._plane.forwarding.of_head(head, listener.config.forward_headers),
-                deadline=route.deadline(started, listener.deadlines.request, head.timeout),
+                deadline=deadline,
                 sequence="" if envelope.sequence_id is None else str(envelope.sequence_id),
             )
             return (await route.handler(call)).framed
-        except GatewayError as error:
-            code = error.code
+        except BaseException as error:
+            code = code_of(error)
             raise
         finally:
             route.finish("inference", code, self._loop.time() - started)

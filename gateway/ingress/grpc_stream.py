@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gateway.ingress.grpc import too_much_waits
 from routing.call import Call
+from routing.connectors.grpc_h2 import deadline_exceeded
 from routing.connectors.streaming import StreamAttempt
 from routing.endpoint import Endpoint
 from transcoding.dialects import oip_grpc
-from transcoding.dialects.oip_messages import message_class
 from transcoding.grpc_framing import prefix
 from transcoding.message import Buffer
 from transcoding.methods import BY_NAME
@@ -37,22 +39,35 @@ log = logging.getLogger(__name__)
 METHOD = BY_NAME["ModelStreamInfer"]
 WANT_FINAL = oip_grpc.append_bool_parameter("triton_enable_empty_final_response", True)
 WAITING_MESSAGES = 64
-WAITING_BYTES = 1024 * 1024
-MESSAGES_PER_TURN = 32
+WAITING_BYTES = 256 * 1024
 OUTSTANDING_REQUESTS = 10_000
 UPSTREAM_QUEUE_BYTES = 256 * 1024
 
 
 class Upstream:
-    """The session's stream at one endpoint."""
+    """The session's stream at one endpoint. `outstanding` requests wait there for their last response."""
 
     __slots__ = ("_session", "attempt", "endpoint", "outstanding")
 
-    def __init__(self, session: InferSession, endpoint: Endpoint) -> None:
+    endpoint: Endpoint
+    attempt: StreamAttempt
+
+    def __init__(self, session: InferSession) -> None:
         self._session = session
-        self.endpoint = endpoint
-        self.attempt: StreamAttempt | None = None
         self.outstanding = 0
+
+    def send(self, message: Sequence[Buffer]) -> None:
+        """One request, with its prefix."""
+        self.outstanding += 1
+        self.endpoint.in_flight += 1
+        self.attempt.send(message)
+
+    def release(self, requests: int, outcome: str | None) -> None:
+        """Requests are done: they count no longer, but as `outcome`."""
+        self.outstanding -= requests
+        self.endpoint.in_flight -= requests
+        if outcome is not None and requests:
+            self.endpoint.outcomes[outcome] += requests
 
     def message_received(self, message: Buffer) -> None:
         """A response of the endpoint."""
@@ -64,13 +79,7 @@ class Upstream:
 
     def upstream_writable(self) -> None:
         """The endpoint made room."""
-        self._session.room()
-
-    def release(self, requests: int) -> None:
-        """Requests are done: they count no longer."""
-        requests = min(requests, self.outstanding)
-        self.outstanding -= requests
-        self.endpoint.in_flight -= requests
+        self._session.progress()
 
 
 class InferSession:
@@ -79,19 +88,20 @@ class InferSession:
     def __init__(self, plane: DataPlane, head: Head, stream: GrpcStream) -> None:
         self._plane = plane
         self._stream = stream
-        self._timeout = head.timeout
         self._started = plane.loop.time()
+        self._deadline = None if head.timeout is None else self._started + head.timeout
+        self._timer = None if self._deadline is None else plane.loop.call_at(self._deadline, self._expire)
         self._metadata = plane.forwarding.of_head(head, stream.listener.config.forward_headers)
+        self._route: Route | None = None
         self._upstreams: dict[Endpoint, Upstream] = {}
         self._queue: deque[tuple[Buffer, bool]] = deque()
         self._queued_bytes = 0
+        self._inflated = 0  # of these, bytes that the message being forwarded grew to
+        self._outstanding = 0
         self._pump: asyncio.Task[None] | None = None
-        self._room: asyncio.Future[None] | None = None
-        self._client_room: asyncio.Future[None] | None = None
-        self._wants_final: set[str] = set()
-        self._half_closed = False
-        self._route: Route | None = None
-        self._timer = None if head.timeout is None else plane.loop.call_at(self._started + head.timeout, self._expire)
+        self._progress: asyncio.Future[None] | None = None
+        self._wants_final: Counter[str] = Counter()
+        self._half_closed = self._closed = False
         stream.listener.requests_in_flight += 1
         stream.send_head()
 
@@ -100,18 +110,16 @@ class InferSession:
     @property
     def full(self) -> bool:
         """Too much waits for the endpoints: hold the client back."""
-        if len(self._queue) >= WAITING_MESSAGES or self._queued_bytes >= WAITING_BYTES:
-            return True
-        return any(each.outstanding >= OUTSTANDING_REQUESTS for each in self._all())
-
-    def _all(self) -> list[Upstream]:
-        return list(self._upstreams.values())
+        return (
+            self._queued_bytes >= WAITING_BYTES
+            or len(self._queue) >= WAITING_MESSAGES
+            or self._outstanding >= OUTSTANDING_REQUESTS
+        )
 
     def message_received(self, message: Buffer, compressed: bool) -> None:
         """One request; they are sent on in order. Raises `GatewayError` when too many bytes wait."""
         self._queue.append((message, compressed))
-        self._queued_bytes += len(message)
-        self._stream.hold(len(message))
+        self._count(len(message))
         if self._pump is None:
             self._pump = self._plane.loop.create_task(self._forward_queued())
 
@@ -124,10 +132,11 @@ class InferSession:
     async def _forward_queued(self) -> None:
         try:
             while self._queue:
-                for _ in range(min(MESSAGES_PER_TURN, len(self._queue))):
-                    await self._forward_one(*self._queue.popleft())
-                if self._queue:
-                    await asyncio.sleep(0)  # messages that are refused at once must not keep the loop from others
+                await self._forward_next(*self._queue[0])
+                if self._closed:
+                    return
+                self._dequeue()
+                self._credit()
             self._pump = None
             if self._half_closed:
                 self._finish_requests()
@@ -137,28 +146,33 @@ class InferSession:
             log.exception("forwarding a stream's request failed")
             self._fail(GatewayError(Code.INTERNAL, "internal error", fault=Fault.GATEWAY))
 
-    async def _forward_one(self, message: Buffer, compressed: bool) -> None:
-        size = len(message)
-        self._queued_bytes -= size
-        if compressed:
-            try:
-                message = await self._stream.inflated(message)
-            except GatewayError as error:
-                self._fail(error)
-                return
-            size += len(message)
+    async def _forward_next(self, message: Buffer, compressed: bool) -> None:
         try:
+            if compressed:
+                message = await self._stream.inflated(message)
+                self._inflated = len(message)
+                self._count(self._inflated)
             await self._forward(message)
         except GatewayError as error:
-            self._answer_error(message, error)
+            await self._answer_error(message, error)
             await self._client_reads()
-        self._stream.let_go(size)
-        self._credit()
 
     async def _client_reads(self) -> None:
-        while self._stream.congested and not self._stream.ended:
-            self._client_room = self._plane.loop.create_future()
-            await self._client_room
+        """Answers that cost no endpoint anything come no faster than the client takes them, and keep no loop."""
+        await asyncio.sleep(0)
+        while self._stream.congested and not self._closed:
+            await self._wait()
+
+    def _dequeue(self) -> None:
+        self._count(-len(self._queue.popleft()[0]) - self._inflated)
+        self._inflated = 0
+
+    def _count(self, size: int) -> None:
+        listener = self._stream.listener
+        self._queued_bytes += size
+        listener.buffered += size
+        if size > 0 and listener.buffered > listener.limits.buffered_bytes:
+            raise too_much_waits()
 
     def _credit(self) -> None:
         if not self.full:
@@ -169,59 +183,77 @@ class InferSession:
         route = self._plane.snapshot.dispatch(envelope.model)
         if self._route is None:
             self._route = route
-            route.in_flight += 1
+            route.in_flight.value += 1
+        model, version = envelope.model, envelope.version
         if envelope.classified:
-            await self._plane.guard.check_classified(route, envelope.model, envelope.version, envelope.classified)
-        version = envelope.version or route.version
+            await self._plane.guard.check_classified(route, model, version, envelope.classified, self._deadline)
         parts: list[Buffer] = [message]
-        if version != envelope.version:
+        if not version and route.version:
+            version = route.version
             parts = oip_grpc.set_version(message, version)
-        if envelope.wants_empty_final:
-            self._wants_final.add(envelope.id)
-        else:
+        if not envelope.wants_empty_final:
             parts.append(WANT_FINAL)
         sequence = "" if envelope.sequence_id is None else str(envelope.sequence_id)
-        upstream = await self._upstream_for(route, Call(METHOD, envelope.model, version, (), sequence=sequence))
-        assert upstream.attempt is not None
-        upstream.outstanding += 1
-        upstream.endpoint.in_flight += 1
-        upstream.attempt.send([prefix(sum(map(len, parts))), *parts])
+        call = Call(METHOD, model, version, (), metadata=self._metadata, deadline=self._deadline, sequence=sequence)
+        upstream = await self._upstream_for(route, call)
+        while not envelope.id and self._waits_elsewhere(upstream):
+            await self._wait()
+            upstream = await self._upstream_for(route, call)
+        if envelope.wants_empty_final:
+            self._wants_final[envelope.id] += 1
+        self._outstanding += 1
+        upstream.send([prefix(sum(map(len, parts))), *parts])
         while upstream.attempt.queued > UPSTREAM_QUEUE_BYTES and not upstream.attempt.ended:
-            self._room = self._plane.loop.create_future()
-            await self._room
+            await self._wait()
 
     async def _upstream_for(self, route: Route, call: Call) -> Upstream:
-        candidates = route.pool.candidates(call.model, call.version)
-        endpoint = next((each for each in self._upstreams if each in candidates), None) or route.pool.choose(call)
-        upstream = self._upstreams.get(endpoint)
-        if upstream is None:
-            upstream = Upstream(self, endpoint)
-            upstream.attempt = await endpoint.channel.stream(
-                METHOD.path, upstream, metadata=self._metadata, deadline=self._deadline()
-            )
-            self._upstreams[endpoint] = upstream
+        """The endpoint in use that serves the model, else the pool's choice. A sequence's requests go to the endpoint
+        that is theirs whichever way they come."""
+        upstreams = self._upstreams
+        if call.sequence:
+            known = upstreams.get(route.pool.choose(call))
+        else:
+            candidates = route.pool.candidates(call.model, call.version)
+            known = next((each for endpoint, each in upstreams.items() if endpoint in candidates), None)
+        if known is not None:
+            return known
+        upstream = Upstream(self)
+        endpoint, upstream.attempt = await route.pool.stream(call, upstream)
+        if endpoint in upstreams:  # the pool's choice changed while it was opened
+            upstream.attempt.cancel()
+            return upstreams[endpoint]
+        upstream.endpoint = endpoint
+        upstreams[endpoint] = upstream
         return upstream
 
-    def _deadline(self) -> float | None:
-        return None if self._timeout is None else self._started + self._timeout
+    def _waits_elsewhere(self, upstream: Upstream | None) -> bool:
+        """Are there answers to come from other endpoints? A client that gives no ids tells answers by their order,
+        which holds on one endpoint only."""
+        return any(each.outstanding for each in self._upstreams.values() if each is not upstream)
 
-    def _answer_error(self, message: Buffer, error: GatewayError) -> None:
-        """In band, as Triton does: the stream goes on."""
+    async def _wait(self) -> None:
+        self._progress = self._plane.loop.create_future()
+        await self._progress
+
+    def progress(self) -> None:
+        """An endpoint made room, answered, or went away."""
+        if self._progress is not None and not self._progress.done():
+            self._progress.set_result(None)
+
+    async def _answer_error(self, message: Buffer, error: GatewayError) -> None:
+        """In band, as Triton does: the stream goes on, unless the message is no request at all."""
         try:
             request_id = oip_grpc.scan_request(message).id
         except GatewayError:
             self._fail(error)
             return
-        self._stream.send(
-            message_class("ModelStreamInferResponse")(
-                error_message=error.message, infer_response=message_class("ModelInferResponse")(id=request_id)
-            ).SerializeToString()
-        )
+        while not request_id and self._waits_elsewhere(None):
+            await self._wait()
+        self._stream.send(oip_grpc.encode_stream_error(error.message, request_id))
 
     def _finish_requests(self) -> None:
-        for upstream in self._all():
-            if upstream.attempt is not None:
-                upstream.attempt.half_close()
+        for upstream in self._upstreams.values():
+            upstream.attempt.half_close()
         if not self._upstreams:
             self._finish()
 
@@ -229,49 +261,58 @@ class InferSession:
 
     def response(self, upstream: Upstream, message: Buffer) -> None:
         """One response: pass it on, count it off when it is the last of its request."""
-        envelope = oip_grpc.scan_stream_reply(message)
-        if envelope.final or (envelope.error_message and not envelope.model):
-            upstream.release(1)
-        bare_end = envelope.final and envelope.empty and not envelope.error_message
-        if bare_end and envelope.id not in self._wants_final:
+        try:
+            envelope = oip_grpc.scan_stream_reply(message)
+        except GatewayError as error:
+            self._fail(error)
             return
-        self._stream.send(message)
-        if self._stream.congested and upstream.attempt is not None:
+        last = envelope.final or (envelope.error_message != "" and not envelope.model)
+        if not (envelope.final and envelope.empty) or envelope.error_message or envelope.id in self._wants_final:
+            self._stream.send(message)
+        if last:
+            self._request_done(upstream, envelope)
+        if self._stream.congested:
             upstream.attempt.pause()
+
+    def _request_done(self, upstream: Upstream, envelope: oip_grpc.StreamEnvelope) -> None:
+        if envelope.id in self._wants_final:
+            self._wants_final[envelope.id] -= 1
+            if not self._wants_final[envelope.id]:
+                del self._wants_final[envelope.id]
+        if upstream.outstanding:
+            self._outstanding -= 1
+            upstream.release(1, "model" if envelope.error_message else "ok")
+        self._credit()
+        self.progress()
 
     def upstream_ended(self, upstream: Upstream, error: GatewayError | None) -> None:
         """An endpoint ended its stream: with the client's, when it was asked to, or when requests are lost."""
         lost = upstream.outstanding
-        upstream.release(lost)
-        self._upstreams.pop(upstream.endpoint, None)
-        self.room()
-        self._credit()
-        if error is not None and (lost or self._half_closed):
-            self._fail(error)
+        self._outstanding -= lost
+        upstream.release(lost, "ok" if error is None else error.fault.name.lower())
+        del self._upstreams[upstream.endpoint]
+        self.progress()
+        if lost and (error is not None or not self._half_closed):
+            self._fail(error or unanswered(upstream.endpoint))
         elif self._half_closed and not self._upstreams and self._pump is None:
             self._finish()
-
-    def room(self) -> None:
-        """An endpoint made room, or went away."""
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        else:
+            self._credit()
 
     def client_writable(self) -> None:
-        """The client reads again, so the endpoints may send, and more of its requests be taken."""
-        if self._client_room is not None and not self._client_room.done():
-            self._client_room.set_result(None)
-        for upstream in self._all():
-            if upstream.attempt is not None:
-                upstream.attempt.resume()
+        """The client reads again, so the endpoints may send."""
+        self.progress()
+        for upstream in self._upstreams.values():
+            upstream.attempt.resume()
 
     # end --------------------------------------------------------------------------------------------------------------
 
     def _expire(self) -> None:
-        self._fail(GatewayError(Code.DEADLINE_EXCEEDED, "deadline exceeded", fault=Fault.WORKER))
+        self._fail(deadline_exceeded())
 
-    def client_gone(self) -> None:
+    def client_gone(self, code: int = Code.CANCELLED) -> None:
         """Cancel everything at the endpoints."""
-        self._close(Code.CANCELLED)
+        self._close(code)
 
     def _finish(self) -> None:
         self._stream.finish()
@@ -282,18 +323,26 @@ class InferSession:
         self._close(error.code)
 
     def _close(self, code: int) -> None:
-        if self._started < 0:
+        if self._closed:
             return
-        started, self._started = self._started, -1.0
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         if self._pump is not None:
             self._pump.cancel()
-        for upstream in self._all():
-            upstream.release(upstream.outstanding)
-            if upstream.attempt is not None:
-                upstream.attempt.cancel()
+        for upstream in self._upstreams.values():
+            upstream.release(upstream.outstanding, None)
+            upstream.attempt.cancel()
         self._upstreams.clear()
+        self._stream.listener.buffered -= self._queued_bytes
+        self._queue.clear()
+        self._queued_bytes = 0
         self._stream.listener.requests_in_flight -= 1
         if self._route is not None:
-            self._route.finish("inference", code, self._plane.loop.time() - started)
+            self._route.finish("inference", code, self._plane.loop.time() - self._started)
+
+
+def unanswered(endpoint: Endpoint) -> GatewayError:
+    """The endpoint ended the stream well, but not the requests on it."""
+    text = f"endpoint {endpoint.address} ended its stream before it answered all requests"
+    return GatewayError(Code.UNAVAILABLE, text, fault=Fault.WORKER, executed=True)

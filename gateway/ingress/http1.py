@@ -13,7 +13,7 @@ from gateway.ingress.http1_head import Message, Refusal
 from gateway.ingress.http1_reader import NOTHING, Http1Reader
 from gateway.ingress.http1_response import CONTINUE, LAST_CHUNK, chunk, stream_head, whole_head
 from gateway.ingress.linger import Linger, Stall
-from gateway.ingress.listener import NEVER, Listener
+from gateway.ingress.listener import DRAIN_IDLE, NEVER, Listener
 from transcoding.dialects.oip_json import encode_error
 from transcoding.status import GatewayError
 
@@ -183,9 +183,10 @@ class Http1(Http1Reader, asyncio.Protocol):
             Linger(self._listener, self, transport, self._address)
 
     def drain(self) -> None:
-        """Close when idle; otherwise the answer in flight says so and closes."""
+        """Close when idle for a while; otherwise the next answer says so and closes."""
         if self._task is None and not self._begun:
-            self._close()
+            idle_since = self.expires - self._listener.deadlines.idle
+            self.expires = min(self.expires, idle_since + DRAIN_IDLE)
 
     def abort(self) -> None:
         """Close at once."""

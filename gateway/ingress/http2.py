@@ -13,7 +13,7 @@ import asyncio
 from gateway.ingress.grpc import GrpcStream
 from gateway.ingress.http2_rest import RestStream
 from gateway.ingress.linger import STALL_BYTES, Linger, Stall
-from gateway.ingress.listener import NEVER, Listener
+from gateway.ingress.listener import DRAIN_IDLE, NEVER, Listener
 from transcoding.http2.errors import ErrorCode
 from transcoding.http2.flow import Outbox
 from transcoding.http2.hpack import HeaderBlock
@@ -59,14 +59,14 @@ class Http2(asyncio.Protocol):
         self._frame_expires = NEVER
         self._idle_since = listener.loop.time()
         self._settings_expires = self.expires = self._idle_since + listener.deadlines.header
-        self.h2.start()
         if listener.draining:
-            self.drain()
+            self.expires = self._idle_since + DRAIN_IDLE
+        self.h2.start()
         self.schedule_flush()
 
     def _accept(self, stream: Stream, block: HeaderBlock, end_stream: bool) -> Receiver:
         self._accepted += 1
-        if self._accepted == self.listener.limits.requests_per_connection:
+        if self._accepted == self.listener.limits.requests_per_connection or self.listener.draining:
             self.drain()
         kind = GrpcStream if is_grpc(block) else RestStream
         receiver = kind(self, stream)
@@ -86,17 +86,13 @@ class Http2(asyncio.Protocol):
             self._due(receiver.expires)
 
     def hold(self, size: int) -> bool:
-        """Count bytes of a request in memory; False when they are too many for the connection or the worker."""
+        """Count bytes of requests that are in memory, fewer by a negative `size`; False when they are too many for the
+        connection or the worker."""
         listener = self.listener
         self._held += size
         listener.buffered += size
         most = listener.limits.buffered_bytes
-        return listener.buffered <= most and self._held * SHARE <= most
-
-    def release(self, size: int) -> None:
-        """Bytes that were held are not in memory any more."""
-        self._held -= size
-        self.listener.buffered -= size
+        return size <= 0 or (listener.buffered <= most and self._held * SHARE <= most)
 
     def watch(self, stream: Stream) -> None:
         """Give up the stream if it has something to send and the client makes no room for it."""
@@ -113,7 +109,11 @@ class Http2(asyncio.Protocol):
             self.watch(stream)
         elif not self.h2.streams:
             self._idle_since = self.listener.loop.time()
-            self._due(self._idle_since + self.listener.deadlines.idle)
+            self._due(self._idle_since + self._idle_seconds)
+
+    @property
+    def _idle_seconds(self) -> float:
+        return DRAIN_IDLE if self.listener.draining else self.listener.deadlines.idle
 
     def _due(self, when: float) -> None:
         if when < self.expires:
@@ -240,7 +240,7 @@ class Http2(asyncio.Protocol):
     def _expire_connection(self, now: float) -> None:
         if now >= self._last_ping_expires:
             self._leave()
-        elif not self.h2.streams and now >= self._idle_since + self.listener.deadlines.idle:
+        elif not self.h2.streams and now >= self._idle_since + self._idle_seconds:
             self.drain()
 
     def _next_deadline(self) -> float:
@@ -249,14 +249,14 @@ class Http2(asyncio.Protocol):
         times += [receiver.expires for receiver in self.unfinished.values()]
         times += [since + deadlines.write_stall for _, _, since in self._waiting.values()]
         if not self.h2.streams and not self._leaving:
-            times.append(self._idle_since + deadlines.idle)
+            times.append(self._idle_since + self._idle_seconds)
         return min(times)
 
     # end --------------------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Announce the end. Streams that the client opened before it knows of that are still taken: it knows when it
-        answers the PING behind the announcement, or after a while (RFC 9113 §6.8)."""
+        """Announce the end (RFC 9113 §6.8). Streams that the client opened before it knows of that are still taken: it
+        knows when it answers the PING behind the announcement, or after a while."""
         if not self._leaving:
             self._leaving = True
             self.h2.goaway(ErrorCode.NO_ERROR)

@@ -165,7 +165,7 @@ class RestStream:
         """Nothing more is to be done for the request. Called once or more."""
         self.expires = NEVER
         held, self._held = self._held, 0
-        self._connection.release(held)
+        self._connection.hold(-held)
         self._connection.stream_done(self._stream)
         self._connection.schedule_flush()
 

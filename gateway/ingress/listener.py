@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from config.schema import Listener as ListenerConfig
 from gateway.ingress.exchange import BODY_BYTES_PER_SECOND
+from gateway.ingress.handshakes import refuse_handshakes, unaccepted
 from gateway.telemetry.metrics import Metrics
 from routing.tasks import spawn
 
@@ -29,6 +30,9 @@ NEVER = float("inf")
 SWEEPS_PER_DEADLINE = 8
 LONGEST_SWEEP, SHORTEST_SWEEP = 1.0, 0.02
 BACKLOG = 4096
+DRAIN_IDLE = 1.0
+"""Seconds without a request after which a connection closes while draining: a client that uses it meanwhile is told on
+that answer to go away, and loses nothing."""
 # A peer that vanished without a word is noticed after about two minutes (tcp(7)); accepted sockets inherit this.
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 FILES_BESIDE_CONNECTIONS = 256
@@ -73,6 +77,7 @@ class Listener:
         self.received = metrics.counter("penstock_bytes_received_total", (config.name,))
         self.sent = metrics.counter("penstock_bytes_sent_total", (config.name,))
         self.metrics = metrics
+        self._socket: socket.socket | None = None
         self._server: asyncio.Server | TlsAcceptor | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -84,7 +89,7 @@ class Listener:
         allow_files(self.limits.connections + FILES_BESIDE_CONNECTIONS)
         tls = self.config.tls
         context = None if tls is None else tls_context(tls)
-        sock = bind(self.config.address)
+        sock = self._socket = bind(self.config.address)
         if context is None:
             self._server = await self.loop.create_server(lambda: Edge(self), sock=sock, backlog=BACKLOG)
         else:
@@ -130,9 +135,13 @@ class Listener:
         pause = max(SHORTEST_SWEEP, min(LONGEST_SWEEP, shortest / SWEEPS_PER_DEADLINE))
         while True:
             await asyncio.sleep(pause)
-            now = self.loop.time()
-            for connection in [each for each in self.connections if each.expires <= now]:
-                self._expire(connection, now)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """End what takes too long."""
+        now = self.loop.time()
+        for connection in [each for each in self.connections if each.expires <= now]:
+            self._expire(connection, now)
 
     def _expire(self, connection: OpenConnection, now: float) -> None:
         try:
@@ -142,10 +151,22 @@ class Listener:
             connection.abort()
 
     def start_draining(self) -> None:
-        """Idle connections close, busy ones after their requests; new ones are still accepted, for one request each."""
+        """Idle connections close soon, busy ones after their requests; new ones are still accepted, for one request
+        each."""
         self.draining = True
         for connection in list(self.connections):
             connection.drain()
+
+    def stop_handshakes(self) -> None:
+        """Take what has connected already and nothing more; `close` then resets nobody."""
+        if self._socket is not None:
+            refuse_handshakes(self._socket)
+
+    @property
+    def busy(self) -> bool:
+        """Is there still a request, a connection, or one that waits to be accepted?"""
+        waiting = self._socket is not None and self._socket.fileno() >= 0 and unaccepted(self._socket)
+        return bool(self.requests_in_flight or self.connections or waiting)
 
     async def close(self) -> None:
         """Stop listening and close what is left."""

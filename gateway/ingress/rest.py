@@ -11,25 +11,26 @@ from typing import TYPE_CHECKING
 
 from gateway.ingress.aside import inflate_aside
 from gateway.ingress.exchange import EVENTS, JSON, OCTETS, Field, Request, Response
-from gateway.ingress.generate import Generation
+from gateway.ingress.generate import Generation, framed, sequence_of
+from gateway.ingress.grpc import too_much_waits
 from gateway.ingress.listener import Listener
+from gateway.snapshot import code_of
 from routing.call import Call
 from transcoding.compression import choose_encoding, deflate, inflate
 from transcoding.dialects import oip_grpc, oip_json
 from transcoding.dialects.oip_management import OPERATIONS
 from transcoding.dialects.oip_paths import Match, MethodNotAllowed, route
-from transcoding.grpc_framing import encode_message, prefix
 from transcoding.message import Buffer, InferRequest
 from transcoding.methods import BY_NAME
 from transcoding.status import Code, Fault, GatewayError, invalid
 
 if TYPE_CHECKING:
+    from gateway.snapshot import Route
     from gateway.worker import DataPlane
 
 log = logging.getLogger(__name__)
 
 MODEL_INFER = BY_NAME["ModelInfer"]
-NOT_SERVED = GatewayError(Code.NOT_FOUND, "Not Found")
 
 
 class RestService:
@@ -46,25 +47,24 @@ class RestService:
             if type(match) is not Match:
                 raise match  # type: ignore[misc]  # a NamedTuple or an error
             if match.api not in listener.apis:
-                raise NOT_SERVED
+                raise GatewayError(Code.NOT_FOUND, "Not Found")
             if match.operation == "infer":
                 return await self._infer(match, request, listener)
             return await self._other(match, request, listener)
         except GatewayError as error:
             return error_response(error)
         except Exception:
-            log.exception("request failed: %s", type(match).__name__)
+            log.exception("request failed: %s", match)
             return error_response(GatewayError(Code.INTERNAL, "internal error", fault=Fault.GATEWAY))
-        finally:
-            listener.buffered -= request.inflated
 
     async def _other(self, match: Match, request: Request, listener: Listener) -> Response:
+        limit = listener.deadlines.request
         if match.operation in ("generate", "generate_stream"):
             return await self._generate(match, request, listener)
         operation = OPERATIONS[match.operation]
-        message = operation.encode(match, await self._body(request, listener))
-        reply = await self._plane.management.answer(operation.method, message)
-        body = operation.render(reply)
+        message = operation.encode(match, await body_of(request, listener))
+        deadline = None if limit is None else self._loop.time() + limit
+        body = operation.render(await self._plane.management.answer(operation.method, message, deadline))
         return Response(200, (body,), JSON if body else b"")
 
     # inference --------------------------------------------------------------------------------------------------------
@@ -73,25 +73,31 @@ class RestService:
         headers = request.headers
         plane = self._plane
         observed = plane.snapshot.dispatch(match.model)
-        observed.in_flight += 1
+        observed.in_flight.value += 1
         started = self._loop.time()
         code = 0
+        inflated = 0
         try:
-            body = await self._body(request, listener) if b"content-encoding" in headers else request.body
+            deadline = observed.deadline(started, listener.deadlines.request)
+            body = request.body
+            if b"content-encoding" in headers:
+                body = await body_of(request, listener)
+                inflated = hold(listener, len(body))
             length = headers.get(b"inference-header-content-length")
+            version = match.version or observed.version
             if length is None and body:
-                infer = oip_json.decode_request(body, None, match.model, match.version)
+                infer = oip_json.decode_request(body, None, match.model, version)
             else:
-                infer = await self._decode_binary(match, body, length)
+                infer = await self._decode_binary(observed, match.model, version, body, length, deadline)
             if infer.outputs:
-                await plane.guard.check_outputs(observed, infer)
+                await plane.guard.check_outputs(observed, infer, deadline)
             call = Call(
                 MODEL_INFER,
                 match.model,
-                match.version or observed.version,
+                version,
                 framed(oip_grpc.encode_request(infer)),
                 metadata=plane.forwarding.fragment(headers, listener.config.forward_headers),
-                deadline=observed.deadline(started, listener.deadlines.request),
+                deadline=deadline,
                 sequence=sequence_of(infer),
             )
             reply = oip_grpc.decode_reply((await observed.handler(call)).payload)
@@ -99,13 +105,16 @@ class RestService:
             if b"accept-encoding" not in headers:
                 return Response(200, (text, *tail), OCTETS, (ihcl(text),)) if tail else Response(200, (text,))
             return compressed(text, tail, headers[b"accept-encoding"])
-        except GatewayError as error:
-            code = error.code
+        except BaseException as error:
+            code = code_of(error)
             raise
         finally:
+            listener.buffered -= inflated
             observed.finish("inference", code, self._loop.time() - started)
 
-    async def _decode_binary(self, match: Match, body: bytes, length: bytes | None) -> InferRequest:
+    async def _decode_binary(
+        self, observed: Route, model: str, version: str, body: bytes, length: bytes | None, deadline: float | None
+    ) -> InferRequest:
         if length is None:
             raise invalid("request body: expected a JSON object, got an empty body")
         if not length.isdigit() or len(length) > 18:
@@ -114,53 +123,41 @@ class RestService:
         if size > len(body):
             raise invalid(f"inference header size should be in range (0, {len(body)}), got: {size}")
         if size:
-            return oip_json.decode_request(body, size, match.model, match.version)
-        observed = self._plane.snapshot.dispatch(match.model)
-        version = match.version or observed.version
-        signature = await self._plane.signatures.get(observed.pool, match.model, version)
-        return oip_json.decode_raw(body, match.model, match.version, signature)
-
-    async def _body(self, request: Request, listener: Listener) -> bytes:
-        encoding = request.headers.get(b"content-encoding", b"identity")
-        if encoding == b"identity":
-            return request.body
-        if encoding not in (b"gzip", b"deflate"):
-            raise GatewayError(Code.UNIMPLEMENTED, "Unsupported compression type", http_status=415)
-        limits = listener.limits
-        body = await inflate_aside(inflate, request.body, encoding.decode(), limits.inflated_bytes)
-        request.inflated = len(body)
-        listener.buffered += len(body)
-        if listener.buffered > limits.buffered_bytes:
-            raise GatewayError(Code.UNAVAILABLE, "too many request bytes are waiting in this worker", fault=Fault.BUSY)
-        return body
+            return oip_json.decode_request(body, size, model, version)
+        signature = await self._plane.signatures.get(observed.pool, model, version, deadline)
+        return oip_json.decode_raw(body, model, version, signature)
 
     # generate ---------------------------------------------------------------------------------------------------------
 
     async def _generate(self, match: Match, request: Request, listener: Listener) -> Response:
-        if request.headers.get(b"content-encoding", b"identity") != b"identity":
+        if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise invalid("Unsupported content-encoding, only 'identity' is supported.")
-        generation = Generation(self._plane, match, request.body)
-        generation.metadata = self._plane.forwarding.fragment(request.headers, listener.config.forward_headers)
+        metadata = self._plane.forwarding.fragment(request.headers, listener.config.forward_headers)
+        generation = Generation(self._plane, match, request.body, metadata)
         await generation.start(listener.deadlines.request)
         if match.operation == "generate":
             return Response(200, (await generation.single(),))
         return Response(200, content_type=EVENTS, stream=await generation.events())
 
 
-def framed(parts: list[Buffer]) -> tuple[Buffer, ...]:
-    """A gRPC message: the prefix and the parts, joined when there is only one small part."""
-    if len(parts) == 1:
-        return (encode_message(parts),)
-    return (prefix(sum(map(len, parts))), *parts)
+async def body_of(request: Request, listener: Listener) -> bytes:
+    """The body without its content coding. Raises `GatewayError`: 415 for a coding other than gzip and deflate, as RFC
+    9110 §15.5.16 has it where Triton says 501, and 413 when it is too large."""
+    encoding = request.headers.get(b"content-encoding", b"identity").lower()
+    if encoding == b"identity":
+        return request.body
+    if encoding not in (b"gzip", b"deflate"):
+        raise GatewayError(Code.UNIMPLEMENTED, "Unsupported compression type", http_status=415)
+    return await inflate_aside(inflate, request.body, encoding.decode(), listener.limits.inflated_bytes)
 
 
-def sequence_of(infer: InferRequest) -> str:
-    """The id of the sequence that a request belongs to, "" for none."""
-    parameters = infer.parameters
-    if not parameters:
-        return ""
-    sequence = parameters.get("sequence_id")
-    return str(sequence) if sequence else ""
+def hold(listener: Listener, size: int) -> int:
+    """Count `size` bytes that were inflated among those that the worker holds; the caller takes them off again. Raises
+    `GatewayError` 503 when that is too many."""
+    if listener.buffered + size > listener.limits.buffered_bytes:
+        raise too_much_waits()
+    listener.buffered += size
+    return size
 
 
 def ihcl(text: bytes) -> Field:

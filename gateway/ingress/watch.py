@@ -7,7 +7,8 @@ from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING
 
-from transcoding.health import watched
+from gateway.ingress.grpc import not_one
+from transcoding.health import service_of, watched
 from transcoding.message import Buffer
 from transcoding.reflection import SERVICES, gateway_reflector
 from transcoding.status import Code, Fault, GatewayError
@@ -17,12 +18,15 @@ if TYPE_CHECKING:
     from gateway.worker import DataPlane
 
 ANSWERS_PER_TURN = 32
+QUESTION_BYTES = 4096
 
 gateway_reflection = cache(gateway_reflector)
 
 
 class WatchSession:
     """`grpc.health.v1.Health/Watch`: the state now, and each change of it."""
+
+    full = False
 
     def __init__(self, plane: DataPlane, stream: GrpcStream) -> None:
         self._plane = plane
@@ -33,10 +37,15 @@ class WatchSession:
 
     def message_received(self, message: Buffer, compressed: bool) -> None:
         """The service to watch."""
-        if self._request is None:
-            self._request = bytes(self._stream.inflated_at_once(message) if compressed else message)
-            self._plane.watchers.add(self)
-            self.tell()
+        if self._request is not None:
+            raise not_one("several")
+        request = bytes(self._stream.inflated_at_once(message) if compressed else message)
+        service_of(request)
+        if self._plane.ending:
+            raise going_away()
+        self._request = request
+        self._plane.watchers.add(self)
+        self.tell()
 
     def tell(self) -> None:
         """Send the state if it is another than the last one sent."""
@@ -49,17 +58,19 @@ class WatchSession:
     def end(self) -> None:
         """The gateway ends: the client should watch another one."""
         self._plane.watchers.discard(self)
-        self._stream.fail(GatewayError(Code.UNAVAILABLE, "the gateway is going away", fault=Fault.GATEWAY))
+        self._stream.fail(going_away())
 
     def half_closed(self) -> None:
         """Watching goes on until the client cancels."""
+        if self._request is None:
+            raise not_one("none")
 
     def client_writable(self) -> None:
         """A change may have waited."""
         if self._request is not None:
             self.tell()
 
-    def client_gone(self) -> None:
+    def client_gone(self, code: int = Code.CANCELLED) -> None:
         """Nobody watches any more."""
         self._plane.watchers.discard(self)
 
@@ -67,7 +78,7 @@ class WatchSession:
 class ReflectionSession:
     """`ServerReflectionInfo`: one answer per question, in order.
 
-    An answer is up to a thousand times larger than its question, so questions wait while the client does not read, and
+    An answer can be a thousand times as large as its question, so questions wait while the client does not read, and
     only some are answered in one turn of the event loop.
     """
 
@@ -86,10 +97,11 @@ class ReflectionSession:
         return len(self._questions) > ANSWERS_PER_TURN or self._stream.congested
 
     def message_received(self, message: Buffer, compressed: bool) -> None:
-        """Answer in its turn. Raises `GatewayError` when too many wait."""
+        """Answer in its turn. Raises `GatewayError` for a question that nobody needs to ask at such length."""
         if compressed:
             message = self._stream.inflated_at_once(message)
-        self._stream.hold(len(message))
+        if len(message) > QUESTION_BYTES:
+            raise GatewayError(Code.INVALID_ARGUMENT, f"question longer than {QUESTION_BYTES} bytes")
         self._questions.append(bytes(message))
         if self._next_turn is None:
             self._next_turn = self._loop.call_soon(self._answer_some)
@@ -99,9 +111,7 @@ class ReflectionSession:
         for _ in range(min(ANSWERS_PER_TURN, len(self._questions))):
             if self._stream.congested or self._stream.ended:
                 return
-            question = self._questions.popleft()
-            self._stream.let_go(len(question))
-            self._stream.send(self._reflector.answer(question))
+            self._stream.send(self._reflector.answer(self._questions.popleft()))
         if self._questions:
             self._next_turn = self._loop.call_soon(self._answer_some)
         elif self._half_closed:
@@ -120,6 +130,11 @@ class ReflectionSession:
         if self._next_turn is None:
             self._answer_some()
 
-    def client_gone(self) -> None:
+    def client_gone(self, code: int = Code.CANCELLED) -> None:
         """Nobody asks any more."""
         self._questions.clear()
+
+
+def going_away() -> GatewayError:
+    """The gateway drains."""
+    return GatewayError(Code.UNAVAILABLE, "the gateway is going away", fault=Fault.GATEWAY)

@@ -25,6 +25,8 @@ from transcoding.http2.limits import Http2Limits
 from transcoding.message import Buffer
 from transcoding.status import Code, Fault, GatewayError
 
+Attempt = UnaryAttempt | StreamAttempt
+
 BACKOFF_FIRST, BACKOFF_CAP = 0.05, 2.0
 MIB = 1024 * 1024
 UPSTREAM_LIMITS = Http2Limits(stream_window=4 * MIB, connection_window=16 * MIB)
@@ -70,14 +72,16 @@ class Connection(asyncio.Protocol):
         self._owner.connection_changed(self)
 
     @property
-    def usable(self) -> bool:
-        """A new stream can be opened right now."""
-        return self._transport is not None and self.h2.available
-
-    @property
     def open(self) -> bool:
         """Connected and not going away, though perhaps at the peer's stream limit."""
         return self._transport is not None and not self.h2.closed and not self.h2.goaway_received
+
+    def sent(self, stream_id: int) -> None:
+        """The frames of a new stream wait to be written."""
+        self.last_id = stream_id
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self.flush)
 
     def schedule_flush(self) -> None:
         """Write at the end of this loop turn, together with what others add until then."""
@@ -211,23 +215,20 @@ class Channel:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _usable(self) -> Connection | None:
+    def _open(self, attempt: Attempt) -> bool:
+        """Open the attempt's stream on the next connection that has room, if there is one."""
         connections = self._connections
-        if len(connections) == 1:
-            connection = connections[0]
-            return connection if connection.usable else None
         for _ in connections:
             self._turn = turn = (self._turn + 1) % len(connections)
-            if connections[turn].usable:
-                return connections[turn]
-        return None
+            stream = connections[turn].h2.try_open(attempt)
+            if stream is not None:
+                attempt.stream, attempt.connection = stream, connections[turn]
+                return True
+        return False
 
-    async def _wait_usable(self, deadline: float | None) -> Connection:
+    async def _wait_open(self, attempt: Attempt, deadline: float | None) -> None:
         limit = self.loop.time() + self._connect_timeout
-        while True:
-            connection = self._usable()
-            if connection is not None:
-                return connection
+        while not self._open(attempt):
             if deadline is not None and self.loop.time() >= deadline:
                 raise deadline_exceeded()
             if not self._connections and self.loop.time() >= limit:
@@ -251,17 +252,16 @@ class Channel:
     async def unary(self, call: Call) -> Reply:
         """Send one message and await one. Cancellation resets the stream, which cancels the work at Triton."""
         deadline = call.deadline
-        connection = self._usable() or await self._wait_usable(deadline)
-        attempt = UnaryAttempt(connection, self._message_bytes, self.address)
-        stream = attempt.stream = connection.h2.open(attempt)
-        message = call.message
+        attempt = UnaryAttempt(self.loop.create_future(), self._message_bytes, self.address)
+        if not self._open(attempt):
+            await self._wait_open(attempt, deadline)
+        stream, message = attempt.stream, call.message
+        head = self._head(call.method.path, call.metadata, deadline)
         if len(message) == 1:
-            stream.send_all(self._head(call.method.path, call.metadata, deadline), message[0], None)
+            stream.send_all(head, message[0], None)
         else:
-            send_parts(attempt, self._head(call.method.path, call.metadata, deadline), message)
-        connection.last_id = stream.id
-        if not connection._flush_scheduled:  # noqa: SLF001 - the inlined fast path of schedule_flush
-            connection.schedule_flush()
+            send_parts(attempt, head, message)
+        attempt.connection.sent(stream.id)
         timer = None if deadline is None else self.loop.call_at(deadline, attempt.expire)
         try:
             return Reply(await attempt.future, call.endpoint)
@@ -276,12 +276,11 @@ class Channel:
         self, path: bytes, sink: StreamSink, *, metadata: bytes = b"", deadline: float | None = None
     ) -> StreamAttempt:
         """Open a bidirectional stream whose messages go to `sink`."""
-        connection = self._usable() or await self._wait_usable(deadline)
-        attempt = StreamAttempt(connection, sink, self._message_bytes, self.address)
-        attempt.stream = connection.h2.open(attempt)
+        attempt = StreamAttempt(sink, self._message_bytes, self.address)
+        if not self._open(attempt):
+            await self._wait_open(attempt, deadline)
         attempt.stream.send_headers(self._head(path, metadata, deadline), False)
-        connection.last_id = attempt.stream.id
-        connection.schedule_flush()
+        attempt.connection.sent(attempt.stream.id)
         return attempt
 
 

@@ -41,9 +41,9 @@ class StreamAttempt:
     """The sending and receiving side of one stream to an endpoint."""
 
     stream: Stream
+    connection: Connection
 
-    def __init__(self, connection: Connection, sink: StreamSink, limit: int, address: str) -> None:
-        self._connection = connection
+    def __init__(self, sink: StreamSink, limit: int, address: str) -> None:
         self._sink = sink
         self._reader = MessageReader(limit, Fault.WORKER)
         self._address = address
@@ -60,20 +60,20 @@ class StreamAttempt:
         """Send one message with its prefix."""
         if not self.ended:
             self.stream.send_data(message[0] if len(message) == 1 else b"".join(message), end)
-            self._connection.schedule_flush()
+            self.connection.schedule_flush()
 
     def half_close(self) -> None:
         """No more messages will be sent."""
         if not self.ended:
             self.stream.send_data(b"", True)
-            self._connection.schedule_flush()
+            self.connection.schedule_flush()
 
     def cancel(self) -> None:
         """Give up: the endpoint cancels its work, the sink hears nothing more."""
         if not self.ended:
             self.ended = True
             self.stream.reset(ErrorCode.CANCEL)
-            self._connection.schedule_flush()
+            self.connection.schedule_flush()
 
     def pause(self) -> None:
         """Stop crediting the endpoint."""
@@ -85,7 +85,7 @@ class StreamAttempt:
         if self._owed and not self.ended:
             owed, self._owed = self._owed, 0
             self.stream.consumed(owed)
-            self._connection.schedule_flush()
+            self.connection.schedule_flush()
 
     def headers_received(self, block: HeaderBlock, end_stream: bool) -> None:
         """Trailers end the stream."""
@@ -116,7 +116,7 @@ class StreamAttempt:
 
     def stream_reset(self, code: int, remote: bool) -> None:
         """The endpoint broke off."""
-        executed = not (self.stream.refused or not self.stream.id or self.stream.id > self._connection.flushed_id)
+        executed = not (self.stream.refused or not self.stream.id or self.stream.id > self.connection.flushed_id)
         self._end(broken(self._address, code, executed=executed))
 
     def writable(self) -> None:
@@ -125,7 +125,7 @@ class StreamAttempt:
 
     def _break_off(self, error: GatewayError) -> None:
         self.stream.reset(ErrorCode.CANCEL)
-        self._connection.schedule_flush()
+        self.connection.schedule_flush()
         self._end(error)
 
     def _end(self, error: GatewayError | None) -> None:

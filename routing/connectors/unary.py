@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 class UnaryAttempt:
     """Collects one answer; `future` gives the framed message or raises `GatewayError`."""
 
-    __slots__ = ("_address", "_connection", "_limit", "_parts", "_size", "future", "stream")
+    __slots__ = ("_address", "_limit", "_parts", "_size", "connection", "future", "stream")
 
     stream: Stream
+    connection: Connection
 
-    def __init__(self, connection: Connection, limit: int, address: str) -> None:
-        self.future: asyncio.Future[Buffer] = connection._loop.create_future()  # noqa: SLF001 - one loop lookup less
-        self._connection = connection
+    def __init__(self, future: asyncio.Future[Buffer], limit: int, address: str) -> None:
+        self.future = future
         self._limit = limit
         self._address = address
         self._parts: Buffer | list[Buffer] = b""
@@ -57,7 +57,7 @@ class UnaryAttempt:
     def stream_reset(self, code: int, remote: bool) -> None:
         """The stream or its connection ended early; never executed if it was refused or never wholly written."""
         stream = self.stream
-        unsent = not stream.id or stream.queued > 0 or stream.id > self._connection.flushed_id
+        unsent = not stream.id or stream.queued > 0 or stream.id > self.connection.flushed_id
         self._fail(broken(self._address, code, executed=not (stream.refused or unsent)))
 
     def writable(self) -> None:
@@ -97,4 +97,4 @@ class UnaryAttempt:
 
     def _reset(self, code: int) -> None:
         self.stream.reset(code)
-        self._connection.schedule_flush()
+        self.connection.schedule_flush()

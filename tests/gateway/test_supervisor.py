@@ -171,7 +171,7 @@ def test_a_port_that_is_taken_ends_it(tmp_path: Path, triton: IndexServer) -> No
 def test_a_config_error_starts_nothing(tmp_path: Path) -> None:
     file = tmp_path / "bad.json"
     file.write_text("{}")
-    command = [sys.executable, str(SCRIPT), "serve", str(file)]
+    command = [sys.executable, "-P", str(SCRIPT), "serve", str(file)]
     ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.splitlines()[1] == f"{file}: another problem"

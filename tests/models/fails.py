@@ -1,4 +1,7 @@
-"""Fails as INPUT0 says: 0 raises, 1 to 8 are the codes of `TritonError` in the order below, 9 has no code, more is fine."""
+"""Fails as INPUT0 says: 0 raises, 1 to 8 are the codes of `TritonError` in the order below, 9 has no code.
+
+Any other number comes back as OUTPUT0.
+"""
 
 import triton_python_backend_utils as pb
 

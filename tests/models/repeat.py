@@ -25,9 +25,7 @@ class TritonPythonModel:
             if json.loads(request.parameters()).get("STATE"):
                 sender.send(_response(self._cancelled, self._running), flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
                 continue
-            elements, delays, wait = (
-                pb.get_input_tensor_by_name(request, name).as_numpy().flatten().tolist() for name in ("IN", "DELAY", "WAIT")
-            )
+            elements, delays, wait = (_numbers(request, name) for name in ("IN", "DELAY", "WAIT"))
             with self._lock:
                 self._running += 1
             threading.Thread(target=self._respond, args=(sender, elements, delays), daemon=True).start()
@@ -44,6 +42,10 @@ class TritonPythonModel:
             self._running -= 1
             self._cancelled += cancelled
         sender.send(flags=pb.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+
+
+def _numbers(request, name):
+    return pb.get_input_tensor_by_name(request, name).as_numpy().flatten().tolist()
 
 
 def _sleep(seconds, sender):

@@ -1,7 +1,7 @@
 """Stateful models. `kind` is a parameter of the configuration:
 
-`echo` is what the client library's sequence examples expect: OUTPUT = INPUT, plus 1 at START, plus the correlation id at
-END where the model is told it. `sum` gives the running sum of a sequence.
+`echo` is what the client library's sequence examples expect: OUTPUT = INPUT, plus 1 at START, plus the correlation id
+at END where the model is told it. `sum` gives the running sum of a sequence.
 """
 
 import json

@@ -58,7 +58,7 @@ class GatewayProcess:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(directory)}
         with self.errors.open("wb") as errors, self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, str(SCRIPT), "serve", str(self.file), "--workers", str(workers)],
+                [sys.executable, "-P", str(SCRIPT), "serve", str(self.file), "--workers", str(workers)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
@@ -74,15 +74,8 @@ class GatewayProcess:
         until(lambda: not any(alive(pid) for pid in children))
 
     def children(self) -> dict[str, int]:
-        """Role (`control`, `worker 0`) to process id, from /proc."""
-        roles = {}
-        for pid in _child_pids(self.process.pid):
-            words = _command_line(pid)
-            if "control" in words:
-                roles["control"] = pid
-            elif "worker" in words:
-                roles[f"worker {words[words.index('--index') + 1]}"] = pid
-        return roles
+        """Role (`control`, `worker 0`) to process id."""
+        return roles(self.process.pid)
 
     def admin(self, path: str, **headers: str) -> tuple[int, str]:
         """Status and body of a GET at the admin port."""
@@ -163,6 +156,18 @@ class Client:
     def __exit__(self, *exc: object) -> None:
         self._file.close()
         self._socket.close()
+
+
+def roles(supervisor: int) -> dict[str, int]:
+    """Role (`control`, `worker 0`) to process id for the children of this process, from /proc."""
+    found = {}
+    for pid in _child_pids(supervisor):
+        words = _command_line(pid)
+        if "control" in words:
+            found["control"] = pid
+        elif "worker" in words:
+            found[f"worker {words[words.index('--index') + 1]}"] = pid
+    return found
 
 
 def alive(pid: int) -> bool:

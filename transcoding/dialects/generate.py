@@ -57,9 +57,6 @@ def _identifier(value: Any) -> str:
 
 def _input(name: str, value: Any, datatype: str, dimensions: tuple[int, ...]) -> Tensor:
     data = value if type(value) is list else [value]
-    for index, element in enumerate(data):
-        if type(element) is list:
-            raise invalid(f"{name}[{index}]: expected a value or a flat array of values, got an array in an array")
     shape = _shape(name, dimensions, len(data))
     return Tensor(name, datatype, shape, to_raw(data, layout(datatype, shape), name, name))
 
@@ -91,6 +88,6 @@ def encode_reply(reply: InferReply) -> bytes:
 
 
 def _value(raw: Buffer, tensor: Tensor) -> bytes:
-    expected = layout_of(tensor)
+    expected = layout_of(tensor.name, tensor.datatype, tensor.shape)
     text = to_json(raw, expected, tensor.name)
     return text[1:-1] if expected.count == 1 else text

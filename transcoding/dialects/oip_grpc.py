@@ -171,23 +171,23 @@ def _pair_inputs(parsed: Parsed) -> list[Tensor]:
 def decode_reply(message: Buffer) -> InferReply:
     """The hub's form of a worker's ModelInferResponse. Raises GatewayError (HTTP 502, the worker's fault)."""
     try:
-        parsed = parse(message, RAW_OUTPUT)
-        outputs = _pair_outputs(parsed)
+        model, version, identifier, parameters, tensors, _, raw = parse(message, RAW_OUTPUT)
+        outputs = _pair_outputs(tensors, raw)
     except MALFORMED:
         raise worker_malformed("ModelInferResponse") from None
-    return InferReply(parsed.model, parsed.version, parsed.id, parsed.parameters, outputs)
+    return InferReply(model, version, identifier, parameters, outputs)
 
 
-def _pair_outputs(parsed: Parsed) -> list[Tensor]:
-    tensors, raw = parsed.tensors, parsed.raw
+def _pair_outputs(tensors: list[Described], raw: list[Buffer]) -> list[Tensor]:
     if len(raw) != len(tensors):
         if raw:
             raise WireError("raw contents do not match the outputs")
         return [_typed_output(tensor) for tensor in tensors]
-    return [
-        Tensor(name, datatype, shape, data, dict(parameters) if parameters else None)
-        for (name, datatype, shape, parameters, _), data in zip(tensors, raw, strict=True)
-    ]
+    outputs = []
+    contents = iter(raw)  # as many as tensors; zip with strict costs 0.2 us
+    for name, datatype, shape, parameters, _ in tensors:
+        outputs.append(Tensor(name, datatype, shape, next(contents), parameters and dict(parameters)))
+    return outputs
 
 
 def _typed_output(described: Described) -> Tensor:
@@ -202,13 +202,16 @@ def _typed_output(described: Described) -> Tensor:
 def decode_stream_reply(message: Buffer) -> tuple[str, InferReply | None]:
     """(error_message, reply) of a worker's ModelStreamInferResponse; the reply is None beside an error. Raises
     GatewayError (HTTP 502)."""
-    error, reply = "", b""
+    error = ""
+    parts: list[Buffer] = []
     try:
         for tag, value in fields(message):
             if tag == 0x0A:
                 error = str(value, "utf-8")
             elif tag == 0x12:
-                reply = value if not reply else bytes(reply) + value
+                parts.append(value)
     except MALFORMED:
         raise worker_malformed("ModelStreamInferResponse") from None
-    return error, None if error else decode_reply(reply)
+    if error:
+        return error, None
+    return "", decode_reply(parts[0] if len(parts) == 1 else b"".join(parts))

@@ -11,14 +11,14 @@ from __future__ import annotations
 from typing import Any
 
 from transcoding import json_large, json_parameters
-from transcoding.json_tensors import to_raw, wrong_count
+from transcoding.json_tensors import pack, to_raw, wrong_count
 from transcoding.json_text import loads, quote
 from transcoding.message import Buffer, InferRequest, RequestedOutput, Tensor
 from transcoding.oip_json_client import decode_reply, encode_request
 from transcoding.oip_json_reply import encode_error, encode_reply
 from transcoding.raw_input import decode_raw
 from transcoding.status import GatewayError, invalid
-from transcoding.tensor import Layout, layout
+from transcoding.tensor import MAX_TENSORS, Layout, layout
 
 __all__ = ["decode_raw", "decode_reply", "decode_request", "encode_error", "encode_reply", "encode_request"]
 
@@ -33,15 +33,17 @@ _DATA_SOURCES = (
 def decode_request(body: bytes, header_length: int | None, model: str, version: str) -> InferRequest:
     """The request in a body. `header_length` is `Inference-Header-Content-Length`, None when the header is absent; a
     body with 0 there is raw, for `decode_raw`. Raises GatewayError (400)."""
-    if header_length is None or header_length == len(body):
-        head, tail = body, _Tail(body, len(body), model)
-    elif 0 < header_length < len(body):
-        head, tail = body[:header_length], _Tail(body, header_length, model)
-    else:
-        raise invalid(f"inference header size should be in range (0, {len(body)}), got: {header_length}")
+    tail: _Tail | None = None
+    head = body
+    if header_length is not None:
+        if not 0 < header_length <= len(body):
+            raise invalid(f"inference header size should be in range (0, {len(body)}), got: {header_length}")
+        tail = _Tail(body, header_length, model)
+        head = body[:header_length]
     document = json_large.read(head) if len(head) >= json_large.WORTHWHILE else None
     request = _request(loads(head) if document is None else document, tail, model, version)
-    tail.require_end()
+    if tail is not None:
+        tail.require_end()
     return request
 
 
@@ -70,14 +72,18 @@ class _Tail:
             raise invalid(f"unexpected additional input data for model '{self.model}'")
 
 
-def _request(document: Any, tail: _Tail, model: str, version: str) -> InferRequest:
+def _request(document: Any, tail: _Tail | None, model: str, version: str) -> InferRequest:
     if type(document) is not dict:
         raise invalid(f"request body: expected a JSON object, got {quote(document)}")
-    inputs = document.get("inputs")
-    if type(inputs) is not list:
+    items = document.get("inputs")
+    if type(items) is not list:
         raise _wrong(document, "", "inputs", "an array")
-    request = InferRequest(model, version)
-    request.inputs = [_input(item, index, tail) for index, item in enumerate(inputs)]
+    if len(items) > MAX_TENSORS:
+        raise invalid(f"inputs: expected at most {MAX_TENSORS}, got {len(items)}")
+    request = InferRequest(model, version, "", None, [], [], False)
+    inputs = request.inputs
+    for item in items:
+        inputs.append(_plain_input(item) or _input(item, len(inputs), tail or _Tail(b"", 0, model)))
     if len(document) > 1:
         _read_options(document, request)
     return request
@@ -93,6 +99,8 @@ def _read_options(document: dict[str, Any], request: InferRequest) -> None:
     outputs = document.get("outputs", [])
     if type(outputs) is not list:
         raise _wrong(document, "", "outputs", "an array")
+    if len(outputs) > MAX_TENSORS:
+        raise invalid(f"outputs: expected at most {MAX_TENSORS}, got {len(outputs)}")
     request.outputs = [_requested_output(item, f"outputs[{index}]") for index, item in enumerate(outputs)]
 
 
@@ -112,7 +120,23 @@ def _requested_output(item: Any, where: str) -> RequestedOutput:
     return json_parameters.of_output(name, item["parameters"], f"{where}.parameters")
 
 
+def _plain_input(item: Any) -> Tensor | None:
+    """The usual input, which is right and has its data in the JSON; None for every other."""
+    try:
+        name, datatype, dimensions, data = item["name"], item["datatype"], item["shape"], item["data"]
+        if type(dimensions) is not list or {*map(type, dimensions)} - _INT or type(data) is not list:
+            return None
+        shape = tuple(dimensions)
+        raw = pack(data, layout(datatype, shape))
+    except (KeyError, TypeError, ValueError):  # `_input` finds the words for it
+        return None
+    if raw is None or type(name) is not str or "parameters" in item:
+        return None
+    return Tensor(name, datatype, shape, raw)
+
+
 def _input(item: Any, index: int, tail: _Tail) -> Tensor:
+    """Any input, with all its checks. Raises GatewayError (400)."""
     if type(item) is not dict:
         raise invalid(f"inputs[{index}]: expected an object, got {quote(item)}")
     name, datatype, dimensions = item.get("name"), item.get("datatype"), item.get("shape")
@@ -120,7 +144,7 @@ def _input(item: Any, index: int, tail: _Tail) -> Tensor:
         type(name) is not str
         or type(datatype) is not str
         or type(dimensions) is not list
-        or not _INT.issuperset(map(type, dimensions))
+        or {*map(type, dimensions)} - _INT
     ):
         raise _explain_input(item, f"inputs[{index}].")
     shape = tuple(dimensions)
@@ -128,9 +152,6 @@ def _input(item: Any, index: int, tail: _Tail) -> Tensor:
         expected = layout(datatype, shape)
     except ValueError as error:
         raise invalid(f"inputs[{index}].{error}") from None
-    data = item.get("data")
-    if type(data) is list and "parameters" not in item:
-        return Tensor(name, datatype, shape, to_raw(data, expected, name, f"inputs[{index}].data"))
     return _input_from(item, expected, index, tail)
 
 

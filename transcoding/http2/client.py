@@ -48,8 +48,15 @@ class ClientConnection(Connection):
 
     def open(self, receiver: Receiver) -> Stream:
         """A new stream; its id is given when headers are sent. Raises RuntimeError unless `available`."""
-        if not self.available:
+        stream = self.try_open(receiver)
+        if stream is None:
             raise RuntimeError("no stream available")
+        return stream
+
+    def try_open(self, receiver: Receiver) -> Stream | None:
+        """A new stream as `open` gives it, None unless `available`."""
+        if not self.available:
+            return None
         self._unsent += 1
         return Stream(self, 0, receiver)
 

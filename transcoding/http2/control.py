@@ -153,8 +153,10 @@ class Control:
             self._acknowledged()
             return
         self._nuisance(1 + len(payload) // 6)
-        self._peer_settings(frames.parse_settings(payload))
+        values = frames.parse_settings(payload)
+        # The acknowledgement stands before all that the new values allow, or a strict peer counts that as too much.
         self._answer(frames.SETTINGS_ACK)
+        self._peer_settings(values)
 
     def _acknowledged(self) -> None:
         """The peer knows our SETTINGS. Windows of open streams shrink by what it assumed too much."""
@@ -168,6 +170,7 @@ class Control:
             self.stream_window -= excess
             for stream in self.streams.values():
                 stream.room -= excess
+                stream.give_back()
 
     def _peer_settings(self, values: dict[int, int]) -> None:
         if frames.MAX_FRAME_SIZE in values:

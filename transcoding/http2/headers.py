@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 Pair = tuple[bytes, bytes]
 
-# What a field means to the rules. Most fields are plain, and the rules never look at those.
+# What a field means to the rules. Most fields are plain, which is 0, and the rules never look at those.
 PLAIN, PSEUDO, LENGTH, MALFORMED = range(4)
 
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
@@ -21,7 +22,12 @@ _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]|\A[ \t]|[ \t]\Z").search
 _CONTENT_LENGTH = re.compile(rb"[0-9]{1,18}").fullmatch
 _STATUS = re.compile(rb"[1-9][0-9]{2}").fullmatch
 _CONNECTION_SPECIFIC = frozenset((b"connection", b"transfer-encoding", b"keep-alive", b"upgrade", b"proxy-connection"))
+_RESPONSE_PSEUDO = frozenset((b":status",))
 _REQUEST_PSEUDO = frozenset((b":method", b":scheme", b":path", b":authority"))
+
+
+# What the rules say about a block: `error`, `trailers_error`, `content_length` and `informational` of HeaderBlock.
+Verdict = tuple[str | None, str | None, int, bool]
 
 
 class HeaderBlock:
@@ -35,22 +41,10 @@ class HeaderBlock:
 
     __slots__ = ("content_length", "error", "fields", "informational", "memo", "too_large", "trailers_error")
 
-    def __init__(
-        self,
-        fields: tuple[Pair, ...],
-        *,
-        error: str | None = None,
-        trailers_error: str | None = None,
-        content_length: int = -1,
-        informational: bool = False,
-        too_large: bool = False,
-    ) -> None:
+    def __init__(self, fields: tuple[Pair, ...], verdict: Verdict, too_large: bool = False) -> None:
         self.fields = fields
         self.memo: object | None = None
-        self.error = error
-        self.trailers_error = trailers_error
-        self.content_length = content_length
-        self.informational = informational
+        self.error, self.trailers_error, self.content_length, self.informational = verdict
         self.too_large = too_large
 
     def __repr__(self) -> str:
@@ -70,39 +64,43 @@ def kind_of(name: bytes, value: bytes) -> int:
     return PLAIN
 
 
-# The fields of a block that are not PLAIN: position in the block, kind, name and value.
+# The fields of a block that are not PLAIN: position in the block, kind, name and value. Few combinations of them occur,
+# whatever else differs between blocks, so the verdicts on them are remembered.
 Special = Sequence[tuple[int, int, Pair]]
 Rules = Callable[[tuple[Pair, ...], Special, bool], HeaderBlock]
 
 
 def request_block(fields: tuple[Pair, ...], special: Special, too_large: bool = False) -> HeaderBlock:
     """A block that a client sent."""
-    pseudo: dict[bytes, bytes] = {}
-    common, length = _common(special)
-    error = common or _collect_pseudo(special, pseudo, _REQUEST_PSEUDO)
-    if error is None and not too_large:
-        error = _request_error(pseudo)
-    trailers = common or ("pseudo-header field in trailers" if pseudo else None)
-    return HeaderBlock(fields, error=error, trailers_error=trailers, content_length=length, too_large=too_large)
+    return HeaderBlock(fields, _judge_request(tuple(special), too_large), too_large)
 
 
 def response_block(fields: tuple[Pair, ...], special: Special, too_large: bool = False) -> HeaderBlock:
     """A block that a server sent."""
+    return HeaderBlock(fields, _judge_response(tuple(special)), too_large)
+
+
+@lru_cache(maxsize=1024)
+def _judge_request(special: Special, too_large: bool) -> Verdict:
     pseudo: dict[bytes, bytes] = {}
     common, length = _common(special)
-    error = common or _collect_pseudo(special, pseudo, frozenset((b":status",)))
+    error = common or _collect_pseudo(special, pseudo, _REQUEST_PSEUDO)
+    # What was cut off may have held what seems to be missing.
+    if error is None and not too_large:
+        error = _request_error(pseudo)
+    return error, common or ("pseudo-header field in trailers" if pseudo else None), length, False
+
+
+@lru_cache(maxsize=1024)
+def _judge_response(special: Special) -> Verdict:
+    pseudo: dict[bytes, bytes] = {}
+    common, length = _common(special)
+    error = common or _collect_pseudo(special, pseudo, _RESPONSE_PSEUDO)
     status = pseudo.get(b":status", b"")
     if error is None and (not _STATUS(status) or status == b"101"):
-        error = f"invalid or missing :status {status!r}"
+        error = f"invalid or missing :status {status[:64]!r}"
     trailers = common or ("pseudo-header field in trailers" if pseudo else None)
-    return HeaderBlock(
-        fields,
-        error=error,
-        trailers_error=trailers,
-        content_length=length,
-        informational=status[:1] == b"1",
-        too_large=too_large,
-    )
+    return error, trailers, length, status[:1] == b"1"
 
 
 def _common(special: Special) -> tuple[str | None, int]:

@@ -16,7 +16,7 @@ from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
 from transcoding.http2.errors import ErrorCode, ProtocolError
-from transcoding.http2.headers import MALFORMED, PLAIN, HeaderBlock, Pair, Rules, kind_of, request_block, response_block
+from transcoding.http2.headers import MALFORMED, HeaderBlock, Pair, Rules, kind_of, request_block, response_block
 from transcoding.http2.recall import Recall
 
 __all__ = ["Decoder", "HeaderBlock", "encode", "request_block", "response_block"]
@@ -173,7 +173,7 @@ class Decoder:
         pairs: list[Pair] = []
         special: list[tuple[int, int, Pair]] = []
         room, most, too_large = self._header_list_bytes, self._headers, False
-        at, end = self._size_updates(block), len(block)
+        at, end, known = self._size_updates(block), len(block), _FIELDS.young
         while at < end:
             byte = block[at]
             if 0x80 < byte <= 0x80 + _STATIC_SIZE:
@@ -181,7 +181,14 @@ class Decoder:
             elif byte >= 0x80:
                 (pair, size, kind), at = self._indexed(block, at)
             else:
-                (pair, size, kind), at = self._literal(block, at, end)
+                # Where the field ends if both lengths are short. A guess is enough: only whole fields are known, and
+                # no field's bytes are the beginning of another's.
+                stop = at + 1 if byte & 0x0F else at + 2 + (block[at + 1] & 0x7F)
+                stop += 1 + (block[stop] & 0x7F) if stop < end else 0
+                field = known.get(block[at:stop])
+                if field is None or byte & 0x40:
+                    field, stop = self._literal(block, at, end)
+                (pair, size, kind), at = field, stop
             room -= size
             if room < 0 or len(pairs) >= most:
                 too_large = True
@@ -189,7 +196,7 @@ class Decoder:
                 if self._stateless:
                     break
                 continue
-            if kind != PLAIN:
+            if kind:
                 special.append((len(pairs), kind, pair))
             pairs.append(pair)
         return self._rules(tuple(pairs), special, too_large)

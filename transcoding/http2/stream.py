@@ -159,12 +159,17 @@ class Stream:
             size = unread
         self.owed += size
         if self.remote_open and self.owed * 2 >= connection.stream_window:
-            connection.outgoing.append(window_update(self.id, self.owed))
-            self.room += self.owed
-            self.owed = 0
+            self.give_back()
         connection.owed += size
         if connection.owed >= connection.owed_limit:
             connection.give_back()
+
+    def give_back(self) -> None:
+        """WINDOW_UPDATE for all that the stream owes."""
+        if self.owed and self.remote_open:
+            self.connection.outgoing.append(window_update(self.id, self.owed))
+            self.room += self.owed
+            self.owed = 0
 
     def release(self) -> None:
         """Nobody will read what is unread: give it back to the connection's window."""

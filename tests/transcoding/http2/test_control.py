@@ -123,6 +123,16 @@ def test_a_peer_that_has_not_seen_our_smaller_window_may_use_the_default() -> No
     assert server.error[0] == ErrorCode.FLOW_CONTROL_ERROR
 
 
+def test_what_is_owed_is_given_back_when_the_window_shrinks() -> None:
+    # Half of the default window is not owed yet, but it is more than half of the smaller window that holds from here.
+    requests = Requests()
+    server = ServerConnection(Http2Limits(stream_window=1000), requests)
+    server.receive(fr.PREFACE + fr.settings_frame(()) + headers_frame(1, REQUEST) + data_frame(1, bytes(10_000)))
+    take(server)
+    server.receive(fr.SETTINGS_ACK)
+    assert split(take(server)) == [(fr.WINDOW_UPDATE, 0, 1, (10_000).to_bytes(4, "big"))]
+
+
 def test_the_greeting_widens_the_connections_window() -> None:
     server = ServerConnection(Http2Limits(connection_window=100_000), Requests())
     server.start()

@@ -96,6 +96,14 @@ def test_windows_follow_the_initial_size_below_zero_and_back() -> None:
     assert data(server) == [(1, 30, 0)]
 
 
+def test_settings_are_acknowledged_before_what_they_allow() -> None:
+    server, (stream,) = opened(1, window=0)
+    stream.send_data(b"x")
+    assert take(server) == b""
+    server.receive(fr.settings_frame([(fr.INITIAL_WINDOW_SIZE, 1)]))
+    assert [kind for kind, *_ in split(take(server))] == [fr.SETTINGS, fr.DATA]
+
+
 def test_an_empty_end_passes_a_closed_window() -> None:
     server, (stream,) = opened(1, window=0)
     server.receive(fr.settings_frame([(fr.INITIAL_WINDOW_SIZE, 0)]))

@@ -1,0 +1,153 @@
+"""Processes end, by signal or by crash, under steady load: what is lost is counted, and it is at most what they held."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from deploy.triton import Triton
+from tests.support.counters import assert_nothing_held, value
+from tests.support.deadline import until
+from tests.support.gateway import Gateway
+from tests.support.gateway_process import alive, roles
+from tests.support.load import Events, FreshRest, Load, Request, Rest, SlowRest, SlowUnary, Streams, Unary
+from tests.support.messages import messages, stub
+from tests.support.rest import rest
+from tests.support.sockets import clients_of, unaccepted_clients
+from tests.support.triton import own_triton, start_tritons
+
+pytestmark = pytest.mark.triton
+
+MODELS = ("simple", "slow", "repeat_int32", "mock_llm")
+MIX = (Rest, Rest, FreshRest, FreshRest, SlowRest, SlowRest, Events, Unary, Unary, SlowUnary, SlowUnary, Streams)
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    """Two workers in front of two Tritons that stay."""
+    addresses = [triton.grpc_address for triton in start_tritons(2, MODELS)]
+    with Gateway(addresses, workers=2, settings={"drain": {"delay": 1.0, "timeout": 10.0}}) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def tritons() -> Iterator[list[Triton]]:
+    """Two Tritons that a test may kill, each with the ports of its first start."""
+    with own_triton(MODELS) as first, own_triton(MODELS) as second:
+        yield [first, second]
+
+
+def under_load(gateway: Gateway, test: Callable[[Load], Awaitable[None]], sources: Any = MIX) -> Load:
+    """Run `test` while all sources ask; at the end each request has its answer, or is in `lost`."""
+
+    async def main() -> Load:
+        async with asyncio.timeout(90), Load(gateway.port, sources) as load:
+            await load.answers(200)
+            assert load.lost == []
+            await test(load)
+        return load
+
+    return asyncio.run(main())
+
+
+def crash(pid: int) -> None:
+    """SIGKILL, and wait until the kernel has closed what the process held. The load stands still meanwhile."""
+    os.kill(pid, signal.SIGKILL)
+    end = time.monotonic() + 5
+    while alive(pid):
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+async def apart(probe: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """`until` in a thread, so that the load goes on."""
+    return await asyncio.to_thread(until, probe, seconds)
+
+
+def grpc_health(gateway: Gateway) -> tuple[int, bool]:
+    """What gRPC's health service and Triton's say."""
+    with grpc.insecure_channel(gateway.address) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        status = health.Check(health_pb2.HealthCheckRequest(), timeout=5).status
+        return status, stub(channel).ServerReady(messages.ServerReadyRequest(), timeout=5).ready
+
+
+def not_ready_anywhere(gateway: Gateway) -> bool:
+    assert gateway.admin("/readyz")[0] == 503
+    assert rest(gateway.address, "GET", "/v2/health/ready").status == 400
+    assert rest(gateway.address, "GET", "/v2/health/live").status == 200
+    assert grpc_health(gateway) == (health_pb2.HealthCheckResponse.NOT_SERVING, False)
+    return True
+
+
+def test_sigterm_fails_readiness_first_and_loses_no_request(gateway: Gateway) -> None:
+    assert grpc_health(gateway) == (health_pb2.HealthCheckResponse.SERVING, True)
+    counts: dict[str, int] = {}
+
+    async def test(load: Load) -> None:
+        before = load.answered
+        gateway.process.terminate()
+        await apart(lambda: not_ready_anywhere(gateway), 0.9)
+        await load.answers(20)
+        await load.refusals()
+        counts["after SIGTERM"] = load.answered - before
+        counts["on new connections"] = sum(request.source == "fresh rest" for request in load.requests[before:])
+
+    load = under_load(gateway, test)
+    assert gateway.process.wait(10) == 0
+    assert load.lost == []
+    assert load.refused == len(MIX)
+    assert counts["on new connections"] > 0
+    print(f"\nSIGTERM: {counts}, {load.summary()}")
+
+
+def test_kill_9_of_a_worker_loses_what_it_held(gateway: Gateway) -> None:
+    victim, survivor = (roles(gateway.process.pid)[f"worker {index}"] for index in (0, 1))
+    under_way: list[Request] = []
+    held: set[int] = set()
+
+    async def test(load: Load) -> None:
+        while not clients_of(victim, gateway.port) or not clients_of(survivor, gateway.port):
+            await load.answers(10)
+        os.kill(victim, signal.SIGSTOP)
+        held.update(clients_of(victim, gateway.port), unaccepted_clients(gateway.port))
+        under_way.extend(load.open)
+        crash(victim)
+        await load.answers(300)
+        await apart(lambda: roles(gateway.process.pid).get("worker 0", victim) != victim)
+        await apart(lambda: gateway.admin("/readyz")[0] == 200)
+        newcomer = roles(gateway.process.pid)["worker 0"]
+        await apart(lambda: clients_of(newcomer, gateway.port))
+
+    load = under_load(gateway, test)
+    assert all(request in under_way for request in load.lost), load.lost
+    assert len(load.lost) <= len(held)
+    assert {request.connection for request in load.lost} - {0} <= held
+    assert value(gateway, "penstock_worker_restarts_total", worker="0") == 1
+    assert_nothing_held(gateway)
+    print(f"\nkill -9 of a worker: it held {len(held)} connections, {len(load.lost)} lost; {load.summary()}")
+
+
+def test_kill_9_of_control_changes_nothing_for_clients(gateway: Gateway) -> None:
+    before = roles(gateway.process.pid)
+
+    async def test(load: Load) -> None:
+        crash(before["control"])
+        await load.answers(100)
+        await apart(lambda: roles(gateway.process.pid).get("control", before["control"]) != before["control"])
+        await apart(lambda: gateway.admin("/readyz")[0] == 200)
+        await load.answers(100)
+
+    load = under_load(gateway, test)
+    assert load.lost == []
+    assert {**roles(gateway.process.pid), "control": 0} == {**before, "control": 0}
+    assert_nothing_held(gateway)
+    print(f"\nkill -9 of control: {load.summary()}")
