@@ -10,14 +10,14 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.ingress.aside import INLINE_BYTES, inflate_aside
+from gateway.ingress.aside import inflate_message
 from gateway.ingress.grpc_head import Head, head_of
 from gateway.ingress.listener import NEVER, Listener
 from gateway.snapshot import code_of
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded, min_deadline
 from transcoding.dialects import oip_grpc
-from transcoding.grpc_framing import MessageReader, encode_message, inflate, prefix, trailers_block
+from transcoding.grpc_framing import MessageReader, encode_message, prefix, trailers_block
 from transcoding.http2 import hpack
 from transcoding.http2.errors import ErrorCode
 from transcoding.http2.flow import HIGH_WATER
@@ -68,14 +68,14 @@ class Session(Protocol):
 class GrpcStream:
     """One gRPC call of a client."""
 
-    __slots__ = ("_answering", "_compressed", "_connection", "_deadline", "_fresh", "_head", "_held", "_message",
-                 "_partial", "_reader", "_session", "_size", "_stream", "_task", "ended", "expires",
+    __slots__ = ("_answering", "_compressed", "_connection", "_deadline", "_fresh", "_held", "_message",
+                 "_partial", "_reader", "_session", "_size", "_stream", "_task", "ended", "expires", "head",
                  "listener")  # fmt: skip
 
     def __init__(self, connection: Http2, stream: Stream) -> None:
         self._connection = connection
         self._stream = stream
-        self._head: Head | None = None
+        self.head: Head | None = None
         self._deadline: float | None = None
         self._reader: MessageReader | None = None
         self._message: Buffer | None = None  # with its prefix, unless it is compressed
@@ -94,8 +94,8 @@ class GrpcStream:
 
     def headers_received(self, block: HeaderBlock, end_stream: bool) -> None:
         """The head of the call; a later one is trailers, which only end it."""
-        if self._head is None:
-            head = self._head = head_of(block)
+        if self.head is None:
+            head = self.head = head_of(block)
             if head.error is not None:
                 self.fail(head.error, ACCEPTED_ENCODINGS)
                 return
@@ -158,20 +158,6 @@ class GrpcStream:
         if not self._connection.hold(size):
             raise too_much_waits()
 
-    async def inflated(self, message: Buffer) -> Buffer:
-        """A compressed message in plain. Raises `GatewayError`."""
-        return await inflate_aside(inflate, message, self._encoding(), self.listener.limits.inflated_bytes)
-
-    def inflated_at_once(self, message: Buffer) -> Buffer:
-        """A small compressed message in plain. Raises `GatewayError`, for a large one too."""
-        return inflate(message, self._encoding(), INLINE_BYTES)
-
-    def _encoding(self) -> str:
-        assert self._head is not None
-        if self._head.encoding == "identity":
-            raise GatewayError(Code.INTERNAL, "a compressed message in a call without grpc-encoding", http_status=400)
-        return self._head.encoding
-
     def _feed_session(self, session: Session, data: Buffer) -> None:
         """Give the session what is complete. A message that is still arriving is counted here, those that wait in the
         session are counted there."""
@@ -226,8 +212,8 @@ class GrpcStream:
         except GatewayError as error:
             self._refuse(error)
             return
-        assert self._head is not None
-        self._task = self.listener.loop.create_task(self._unary(self._head, self._message))
+        assert self.head is not None
+        self._task = self.listener.loop.create_task(self._unary(self.head, self._message))
 
     def _refuse(self, error: GatewayError) -> None:
         """What the client sent cannot be taken: the call ends, and so does a session."""
@@ -242,7 +228,7 @@ class GrpcStream:
         listener.requests_in_flight += 1
         try:
             if self._compressed:
-                plain = await self.inflated(message)
+                plain = await inflate_message(message, head, listener.limits.inflated_bytes)
                 self._hold(len(plain))
                 message = encode_message((plain,))
             framed = await listener.grpc.unary(head, message, listener, self._deadline)

@@ -17,6 +17,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gateway.ingress.aside import inflate_message
 from gateway.ingress.grpc import too_much_waits
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded
@@ -149,7 +150,9 @@ class InferSession:
     async def _forward_next(self, message: Buffer, compressed: bool) -> None:
         try:
             if compressed:
-                message = await self._stream.inflated(message)
+                assert self._stream.head is not None
+                limit = self._stream.listener.limits.inflated_bytes
+                message = await inflate_message(message, self._stream.head, limit)
                 self._inflated = len(message)
                 self._count(self._inflated)
             await self._forward(message)

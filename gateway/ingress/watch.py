@@ -7,6 +7,7 @@ from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING
 
+from gateway.ingress.aside import inflate_small
 from gateway.ingress.grpc import not_one
 from transcoding.health import service_of, watched
 from transcoding.message import Buffer
@@ -39,7 +40,7 @@ class WatchSession:
         """The service to watch."""
         if self._request is not None:
             raise not_one("several")
-        request = bytes(self._stream.inflated_at_once(message) if compressed else message)
+        request = bytes(inflate_small(message, self._stream.head) if compressed else message)
         service_of(request)
         if self._plane.ending:
             raise going_away()
@@ -99,7 +100,7 @@ class ReflectionSession:
     def message_received(self, message: Buffer, compressed: bool) -> None:
         """Answer in its turn. Raises `GatewayError` for a question that nobody needs to ask at such length."""
         if compressed:
-            message = self._stream.inflated_at_once(message)
+            message = inflate_small(message, self._stream.head)
         if len(message) > QUESTION_BYTES:
             raise GatewayError(Code.INVALID_ARGUMENT, f"question longer than {QUESTION_BYTES} bytes")
         self._questions.append(bytes(message))

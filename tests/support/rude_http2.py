@@ -41,7 +41,7 @@ class Outcome:
         return text
 
 
-class H2Client(RawClient):
+class RudeHttp2(RawClient):
     """An HTTP/2 connection in cleartext. Unless `polite` is False, it greets, and answers SETTINGS and PING."""
 
     def __init__(
