@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from routing.call import Call, Reply
+from routing.connectors.outcome import NotTaken
 from routing.endpoint import READY, Endpoint
 from routing.pickers import Picker
 from transcoding.status import Code, Fault, GatewayError
@@ -88,8 +89,11 @@ class Pool:
         return self._picker.pick(candidates, call)
 
     async def forward(self, call: Call) -> Reply:
-        """Send the call to an endpoint; to another one when the first provably did not execute it."""
+        """Send the call to an endpoint; to another one when the first provably did not execute it, or if there is none
+        and only a connection ended, to the same."""
+        attempts = 0
         while True:
+            attempts += 1
             endpoint = self.choose(call)
             call.endpoint = endpoint
             endpoint.in_flight += 1
@@ -97,7 +101,7 @@ class Pool:
                 reply = await endpoint.channel.unary(call)
             except GatewayError as error:
                 endpoint.outcomes[error.fault.name.lower()] += 1
-                if not self._may_go_elsewhere(call, endpoint, error):
+                if attempts >= MAX_ATTEMPTS or not self.may_send_again(call, endpoint, error):
                     raise
             else:
                 endpoint.outcomes["ok"] += 1
@@ -108,7 +112,9 @@ class Pool:
     async def stream(self, call: Call, sink: StreamSink) -> tuple[Endpoint, StreamAttempt]:
         """Open a stream for this call at an endpoint, or at another one when the first cannot be reached. Its requests
         are the caller's to send, and to count in `in_flight`. Raises `GatewayError`."""
+        attempts = 0
         while True:
+            attempts += 1
             endpoint = self.choose(call)
             try:
                 attempt = await endpoint.channel.stream(
@@ -116,18 +122,20 @@ class Pool:
                 )
             except GatewayError as error:
                 endpoint.outcomes[error.fault.name.lower()] += 1
-                if not self._may_go_elsewhere(call, endpoint, error):
+                if attempts >= MAX_ATTEMPTS or not self.may_send_again(call, endpoint, error):
                     raise
             else:
                 return endpoint, attempt
 
-    def _may_go_elsewhere(self, call: Call, endpoint: Endpoint, error: GatewayError) -> bool:
+    def may_send_again(self, call: Call, endpoint: Endpoint, error: GatewayError) -> bool:
+        """After this failure at `endpoint`: is there where to send the call? Then `choose` gives it. Counts a retry."""
         if error.executed or error.fault not in (Fault.BUSY, Fault.WORKER):
             return False
         call.tried = (*call.tried, endpoint)
-        others = [other for other in self.candidates(call.model, call.version) if other not in call.tried]
-        if not others or len(call.tried) >= MAX_ATTEMPTS:
-            return False
+        if all(other in call.tried for other in self.candidates(call.model, call.version)):
+            if not isinstance(error, NotTaken):
+                return False
+            call.tried = ()
         if self._on_retry:
             self._on_retry(self.name, error.fault.name.lower())
         return True

@@ -15,12 +15,14 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from routing.call import Call, Reply
+from routing.connectors.outcome import broken
 from routing.connectors.streaming import StreamAttempt, StreamSink
 from routing.connectors.unary import UnaryAttempt
 from routing.tasks import spawn
 from transcoding.grpc_framing import format_timeout
 from transcoding.http2 import hpack
 from transcoding.http2.client import ClientConnection
+from transcoding.http2.errors import ErrorCode
 from transcoding.http2.limits import Http2Limits
 from transcoding.message import Buffer
 from transcoding.status import Code, Fault, GatewayError
@@ -29,7 +31,7 @@ Attempt = UnaryAttempt | StreamAttempt
 
 BACKOFF_FIRST, BACKOFF_CAP = 0.05, 2.0
 MIB = 1024 * 1024
-UPSTREAM_LIMITS = Http2Limits(stream_window=4 * MIB, connection_window=16 * MIB)
+UPSTREAM_LIMITS = Http2Limits(stream_window=4 * MIB, connection_window=16 * MIB, max_frame=64 * 1024)
 NODELAY_SAFE_JOIN = 64 * 1024
 
 
@@ -92,14 +94,14 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         """Write all frames that wait."""
         self._flush_scheduled = False
-        outgoing = self.h2.outgoing
-        if not outgoing or self._transport is None:
-            return
+        outgoing, transport = self.h2.outgoing, self._transport
+        if not outgoing or transport is None or transport.is_closing():
+            return  # what a closing connection does not write was never sent
         self.flushed_id = self.last_id
         if len(outgoing) == 1:
-            self._transport.write(outgoing[0])
+            transport.write(outgoing[0])
         else:
-            self._transport.writelines(outgoing)
+            transport.writelines(outgoing)
         outgoing.clear()
 
     def close(self) -> None:
@@ -198,8 +200,7 @@ class Channel:
                 connection.lost.set_result(None)  # its successor starts while it finishes its streams
         was = self.connected
         self.connected = bool(self._connections)
-        if self.connected:
-            self._wake_waiting()
+        self._wake_waiting()
         if was != self.connected:
             self._on_change()
 
@@ -207,13 +208,22 @@ class Channel:
         """A stream slot became free, or the peer's GOAWAY took the connection away."""
         for connection in [each for each in self._connections if not each.open]:
             self.connection_changed(connection)
-        self._wake_waiting()
+        self._wake_next()
 
     def _wake_waiting(self) -> None:
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiting.clear()
+
+    def _wake_next(self) -> None:
+        """Let the call that waits longest try. It wakes the next one in turn, so that a slot costs two tries and not one
+        of every call that waits."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_result(None)
+                return
 
     def _open(self, attempt: Attempt) -> bool:
         """Open the attempt's stream on the next connection that has room, if there is one."""
@@ -227,19 +237,30 @@ class Channel:
         return False
 
     async def _wait_open(self, attempt: Attempt, deadline: float | None) -> None:
+        """Open the stream when a connection is made or has room. Raises `GatewayError` when that takes too long, and at
+        once when the connections end on which this waited for room: another endpoint may have some."""
         limit = self.loop.time() + self._connect_timeout
-        while not self._open(attempt):
-            if deadline is not None and self.loop.time() >= deadline:
-                raise deadline_exceeded()
-            if not self._connections and self.loop.time() >= limit:
-                text = f"endpoint {self.address} cannot be reached: {self._failure}"
-                raise GatewayError(Code.UNAVAILABLE, text, http_status=502, fault=Fault.WORKER)
-            waiter: asyncio.Future[None] = self.loop.create_future()
-            self._waiting.append(waiter)
-            until = limit if not self._connections else None
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(min_deadline(until, deadline)):
-                    await waiter
+        waited_for_room = False
+        try:
+            while not self._open(attempt):
+                if deadline is not None and self.loop.time() >= deadline:
+                    raise deadline_exceeded()
+                if not self._connections and waited_for_room:
+                    raise broken(self.address, ErrorCode.REFUSED_STREAM, executed=False)
+                if not self._connections and self.loop.time() >= limit:
+                    text = f"endpoint {self.address} cannot be reached: {self._failure}"
+                    raise GatewayError(Code.UNAVAILABLE, text, http_status=502, fault=Fault.WORKER)
+                first_in_line, waited_for_room = waited_for_room, bool(self._connections)
+                await self._wait(None if self._connections else limit, deadline, first_in_line)
+        finally:
+            self._wake_next()
+
+    async def _wait(self, limit: float | None, deadline: float | None, first: bool) -> None:
+        waiter: asyncio.Future[None] = self.loop.create_future()
+        (self._waiting.appendleft if first else self._waiting.append)(waiter)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(min_deadline(limit, deadline)):
+                await waiter
 
     def _head(self, path: bytes, metadata: bytes, deadline: float | None) -> bytes:
         head = self._heads.get(path)

@@ -44,11 +44,16 @@ def from_status(code: int, message: str) -> GatewayError:
     return GatewayError(known, message, fault=fault, executed=True)
 
 
+class NotTaken(GatewayError):
+    """A connection ended, or refused a stream, before the endpoint took the request: it may be sent again, there too."""
+
+
 def broken(address: str, code: int, *, executed: bool) -> GatewayError:
     """The endpoint, or the way to it, broke before it answered."""
     reason = ErrorCode(code).name if code in ErrorCode.__members__.values() else f"code {code}"
     text = f"endpoint {address} broke off before it answered ({reason})"
-    return GatewayError(Code.UNAVAILABLE, text, http_status=502, fault=Fault.WORKER, executed=executed)
+    kind = GatewayError if executed else NotTaken
+    return kind(Code.UNAVAILABLE, text, http_status=502, fault=Fault.WORKER, executed=executed)
 
 
 def not_grpc(address: str, block: HeaderBlock) -> GatewayError:

@@ -1,4 +1,4 @@
-"""Processes end, by signal or by crash, under steady load: what is lost is counted, and it is at most what they held."""
+"""Processes end, by signal or crash, under steady load: what is lost is counted, and it is at most what they held."""
 
 from __future__ import annotations
 
@@ -62,9 +62,17 @@ def crash(pid: int) -> None:
     """SIGKILL, and wait until the kernel has closed what the process held. The load stands still meanwhile."""
     os.kill(pid, signal.SIGKILL)
     end = time.monotonic() + 5
-    while alive(pid):
+    while threads(pid) > 1 or alive(pid):
         assert time.monotonic() < end
         time.sleep(0.001)
+
+
+def threads(pid: int) -> int:
+    """Each thread of a process holds its files until it ends."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except FileNotFoundError:
+        return 0
 
 
 async def apart(probe: Callable[[], Any], seconds: float = 20.0) -> Any:
@@ -151,3 +159,93 @@ def test_kill_9_of_control_changes_nothing_for_clients(gateway: Gateway) -> None
     assert {**roles(gateway.process.pid), "control": 0} == {**before, "control": 0}
     assert_nothing_held(gateway)
     print(f"\nkill -9 of control: {load.summary()}")
+
+
+AT_MODELS = (SlowRest, SlowRest, SlowRest, SlowRest, SlowUnary, SlowUnary, SlowUnary, SlowUnary, Events, Streams, Rest)
+
+
+def before_tritons(tritons: list[Triton], workers: int = 2) -> Gateway:
+    """A gateway that polls often, so that a test need not wait long."""
+    pool = {"endpoints": [triton.grpc_address for triton in tritons], "readiness": {"interval": 0.2, "timeout": 0.5}}
+    return Gateway([], workers=workers, settings={"pools": {"tritons": pool}})
+
+
+def is_live(gateway: Gateway, triton: Triton) -> bool:
+    return value(gateway, "penstock_endpoint_ready", endpoint=triton.grpc_address) == 1
+
+
+def served(gateway: Gateway, triton: Triton) -> float:
+    """Calls that this Triton has answered."""
+    return value(gateway, "penstock_upstream_requests_total", endpoint=triton.grpc_address, outcome="ok")
+
+
+async def back_in_rotation(gateway: Gateway, triton: Triton) -> None:
+    """Return when the endpoint is live and has answered calls of the load."""
+    await apart(lambda: is_live(gateway, triton))
+    before = await asyncio.to_thread(served, gateway, triton)
+    await apart(lambda: served(gateway, triton) > before + 20)
+
+
+def restart(triton: Triton) -> None:
+    """Start a killed Triton again, on the ports that it had."""
+    triton._wanted_ports = (triton.http_port, triton.grpc_port, triton.metrics_port)
+    triton.start().wait_ready()
+
+
+def test_kill_9_of_each_triton_in_turn_loses_what_it_executed(tritons: list[Triton]) -> None:
+    under_way: list[list[Request]] = []
+
+    async def test(load: Load) -> None:
+        for triton in tritons:
+            under_way.append(list(load.open))
+            crash(triton.pid)
+            triton.process.kill()  # the stubs of its models too
+            await load.answers(100)
+            await apart(lambda triton=triton: not is_live(gateway, triton))
+            await asyncio.to_thread(restart, triton)
+            await back_in_rotation(gateway, triton)
+
+    with before_tritons(tritons) as gateway:
+        load = under_load(gateway, test, AT_MODELS)
+        for held in under_way:
+            lost = [request for request in load.lost if request in held]
+            print(f"\nkill -9 of a Triton: {len(held)} under way at both, {len(lost)} lost")
+            assert len(lost) <= len(held) / 2 + 2
+        assert all(any(request in held for held in under_way) for request in load.lost), load.lost
+        assert_nothing_held(gateway)
+        print(load.summary())
+
+
+def test_a_stopped_triton_leaves_the_rotation_and_returns(tritons: list[Triton]) -> None:
+    frozen, other = tritons
+
+    async def test(load: Load) -> None:
+        os.kill(frozen.pid, signal.SIGSTOP)
+        try:
+            await apart(lambda: not is_live(gateway, frozen))
+            before = await asyncio.to_thread(served, gateway, other)
+            await load.answers(100)
+            await apart(lambda: served(gateway, other) > before + 50)
+        finally:
+            os.kill(frozen.pid, signal.SIGCONT)
+        await back_in_rotation(gateway, frozen)
+
+    with before_tritons(tritons) as gateway:
+        load = under_load(gateway, test, AT_MODELS)
+        assert load.lost == []
+        assert_nothing_held(gateway)
+        print(f"\nSIGSTOP of a Triton: {load.summary()}")
+
+
+def test_tritons_restarted_one_after_the_other_lose_nothing(tritons: list[Triton]) -> None:
+    async def test(load: Load) -> None:
+        for triton in tritons:
+            await asyncio.to_thread(triton.process.stop, 20.0)
+            await asyncio.to_thread(restart, triton)
+            await back_in_rotation(gateway, triton)
+
+    with before_tritons(tritons) as gateway:
+        load = under_load(gateway, test, AT_MODELS)
+        print(f"\nrolling restart of Tritons: {load.summary()}")
+        assert load.lost == []
+        assert_nothing_held(gateway)

@@ -7,12 +7,18 @@ from collections import Counter
 
 import pytest
 
+from routing.connectors.outcome import broken
 from routing.endpoint import Endpoint
 from routing.pool import MAX_ATTEMPTS, REMEMBERED_CANDIDATES, Pool, by_sequence
 from tests.support.pools import OK, ScriptedChannel, a_call, a_pool, an_endpoint
+from transcoding.http2.errors import ErrorCode
 from transcoding.status import Code, Fault, GatewayError
 
 READY = {"m": {"1": "READY"}}
+
+
+def not_taken() -> GatewayError:
+    return broken("a:1", ErrorCode.REFUSED_STREAM, executed=False)
 
 
 def refused() -> GatewayError:
@@ -97,6 +103,25 @@ def test_what_was_never_executed_goes_to_another_endpoint() -> None:
     assert [forward(pool) for _ in range(2)] == [OK, OK]
     assert (len(bad.calls), len(good.calls)) == (1, 2)
     assert retries == {("p", "worker"): 1}
+
+
+def test_a_connection_that_ended_is_no_reason_to_fail_when_there_is_no_other_endpoint() -> None:
+    retries: Counter[tuple[str, str]] = Counter()
+    channel = ScriptedChannel(not_taken(), OK)
+    pool = a_pool([an_endpoint("a:1", READY, channel)], on_retry=lambda *reason: retries.update([reason]))
+    assert forward(pool) == OK
+    assert retries == {("p", "worker"): 1}
+    always = ScriptedChannel(not_taken())
+    with pytest.raises(GatewayError, match="broke off"):
+        forward(a_pool([an_endpoint("a:1", READY, always)]))
+    assert len(always.calls) == MAX_ATTEMPTS
+
+
+def test_an_endpoint_that_cannot_be_reached_or_is_busy_is_not_asked_again() -> None:
+    channel = ScriptedChannel(refused())
+    with pytest.raises(GatewayError, match="gone"):
+        forward(a_pool([an_endpoint("a:1", READY, channel)]))
+    assert len(channel.calls) == 1
 
 
 @pytest.mark.parametrize(

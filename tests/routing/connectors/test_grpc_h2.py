@@ -7,11 +7,15 @@ import socket
 
 import grpc
 import pytest
+from h2.settings import SettingCodes
 
 from routing.call import Call
 from routing.connectors.grpc_h2 import Channel, min_deadline
+from routing.connectors.outcome import NotTaken
 from tests.support.channel import a_call, run
+from tests.support.deadline import eventually
 from tests.support.grpc_backend import grpc_backend
+from tests.support.h2_server import echo, h2_server
 from transcoding.grpc_framing import encode_message
 from transcoding.methods import BY_NAME
 from transcoding.status import GatewayError
@@ -132,3 +136,84 @@ def test_a_channel_comes_back_with_its_endpoint() -> None:
 def test_min_deadline() -> None:
     assert min_deadline(None, None) is None
     assert min_deadline(1.0, None) == min_deadline(None, 1.0) == min_deadline(1.0, 2.0) == 1.0
+
+
+def test_calls_wait_for_room_and_each_slot_wakes_one_of_them() -> None:
+    """With few streams allowed and many calls waiting, a finished call must not wake all the others."""
+    tries = 0
+
+    async def use(channel: Channel) -> None:
+        nonlocal tries
+        await channel.unary(a_call())
+        real = channel._open
+
+        def counted(attempt):  # type: ignore[no-untyped-def]
+            nonlocal tries
+            tries += 1
+            return real(attempt)
+
+        channel._open = counted  # type: ignore[method-assign]
+        replies = await asyncio.gather(*(channel.unary(a_call(b"%d" % number)) for number in range(300)))
+        assert [reply.payload for reply in replies] == [b"%d" % number for number in range(300)]
+
+    with h2_server(settings={SettingCodes.MAX_CONCURRENT_STREAMS: 3}) as server:
+        run(server.address, use)
+        assert server.most_at_once <= 3
+    assert tries < 300 * 5
+
+
+def test_a_call_that_gives_up_waiting_hands_its_turn_on() -> None:
+    async def use(channel: Channel) -> None:
+        first = asyncio.ensure_future(channel.unary(a_call(b"first")))
+        await eventually(lambda: len(server.requests) == 1)
+        gives_up, waits = (asyncio.ensure_future(channel.unary(a_call(name))) for name in (b"gives up", b"waits"))
+        await asyncio.sleep(0)
+        gives_up.cancel()
+        server.loop.call_soon_threadsafe(answer_all)
+        assert (await first).payload == b"first"
+        assert (await waits).payload == b"waits"
+
+    def answer_all() -> None:
+        server.answer = echo
+        for connection in server.connections:
+            for stream, message in list(connection.open.items()):
+                connection.reply(stream, message[5:])
+
+    with h2_server(lambda *_: None, {SettingCodes.MAX_CONCURRENT_STREAMS: 1}) as server:
+        run(server.address, use)
+    assert len(server.requests) == 2
+
+
+def test_what_a_goaway_refused_or_waited_for_room_may_be_sent_again() -> None:
+    async def use(channel: Channel) -> None:
+        await channel.unary(a_call(b"the server's limit is known after this"))
+        server.answer = lambda *_: None
+        held = [asyncio.ensure_future(channel.unary(a_call(b"%d" % number))) for number in range(4)]
+        await eventually(lambda: len(server.requests) == 3)
+        server.loop.call_soon_threadsafe(lambda: server.connections[0].goaway(3))
+        for task in held[1:]:
+            with pytest.raises(NotTaken) as caught:
+                await task
+            assert not caught.value.executed
+        server.loop.call_soon_threadsafe(lambda: server.connections[0].reply(3, b"done"))
+        assert (await held[0]).payload == b"done"
+        server.answer = echo
+        assert (await channel.unary(a_call(b"again"))).payload == b"again"
+
+    with h2_server(settings={SettingCodes.MAX_CONCURRENT_STREAMS: 2}) as server:
+        run(server.address, use)
+    assert len(server.connections) == 2
+
+
+def test_what_a_closing_connection_did_not_write_was_not_sent() -> None:
+    async def use(channel: Channel) -> None:
+        await eventually(lambda: channel.connected)
+        task = asyncio.ensure_future(channel.unary(a_call()))
+        await asyncio.sleep(0)  # the call has its stream; the write is due at the end of this turn
+        channel._connections[0].close()
+        with pytest.raises(NotTaken):
+            await task
+
+    with h2_server() as server:
+        run(server.address, use)
+    assert server.requests == []
