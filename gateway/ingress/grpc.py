@@ -46,23 +46,18 @@ class Session(Protocol):
     @property
     def full(self) -> bool:
         """The client must wait: it is credited when the session calls `GrpcStream.credit`."""
-        ...
 
     def message_received(self, message: Buffer, compressed: bool) -> None:
         """The client sent a message. Raises `GatewayError` to end the call."""
-        ...
 
     def half_closed(self) -> None:
         """The client will send no more. Raises `GatewayError` to end the call."""
-        ...
 
     def client_writable(self) -> None:
         """The client reads again."""
-        ...
 
     def client_gone(self, code: int = Code.CANCELLED) -> None:
         """The call is over, with this status; nothing can be sent any more."""
-        ...
 
 
 class GrpcStream:
