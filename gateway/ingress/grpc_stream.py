@@ -17,6 +17,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gateway.ingress.aside import inflate_message
 from gateway.ingress.grpc import too_much_waits
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded
@@ -94,8 +95,9 @@ class InferSession:
         self._metadata = plane.forwarding.of_head(head, stream.listener.config.forward_headers)
         self._route: Route | None = None
         self._upstreams: dict[Endpoint, Upstream] = {}
-        self._queue: deque[Buffer] = deque()
+        self._queue: deque[tuple[Buffer, bool]] = deque()
         self._queued_bytes = 0
+        self._inflated = 0  # of these, bytes that the message being forwarded grew to
         self._outstanding = 0
         self._pump: asyncio.Task[None] | None = None
         self._progress: asyncio.Future[None] | None = None
@@ -115,14 +117,10 @@ class InferSession:
             or self._outstanding >= OUTSTANDING_REQUESTS
         )
 
-    def message_received(self, message: Buffer) -> None:
-        """One request; they are sent on in order."""
-        listener = self._stream.listener
-        self._queue.append(message)
-        self._queued_bytes += len(message)
-        listener.buffered += len(message)
-        if listener.buffered > listener.limits.buffered_bytes:
-            raise too_much_waits()
+    def message_received(self, message: Buffer, compressed: bool) -> None:
+        """One request; they are sent on in order. Raises `GatewayError` when too many bytes wait."""
+        self._queue.append((message, compressed))
+        self._count(len(message))
         if self._pump is None:
             self._pump = self._plane.loop.create_task(self._forward_queued())
 
@@ -135,11 +133,7 @@ class InferSession:
     async def _forward_queued(self) -> None:
         try:
             while self._queue:
-                message = self._queue[0]
-                try:
-                    await self._forward(message)
-                except GatewayError as error:
-                    await self._answer_error(message, error)
+                await self._forward_next(*self._queue[0])
                 if self._closed:
                     return
                 self._dequeue()
@@ -153,10 +147,35 @@ class InferSession:
             log.exception("forwarding a stream's request failed")
             self._fail(GatewayError(Code.INTERNAL, "internal error", fault=Fault.GATEWAY))
 
+    async def _forward_next(self, message: Buffer, compressed: bool) -> None:
+        try:
+            if compressed:
+                assert self._stream.head is not None
+                limit = self._stream.listener.limits.inflated_bytes
+                message = await inflate_message(message, self._stream.head, limit)
+                self._inflated = len(message)
+                self._count(self._inflated)
+            await self._forward(message)
+        except GatewayError as error:
+            await self._answer_error(message, error)
+            await self._client_reads()
+
+    async def _client_reads(self) -> None:
+        """Answers that cost no endpoint anything come no faster than the client takes them, and keep no loop."""
+        await asyncio.sleep(0)
+        while self._stream.congested and not self._closed:
+            await self._wait()
+
     def _dequeue(self) -> None:
-        size = len(self._queue.popleft())
-        self._queued_bytes -= size
-        self._stream.listener.buffered -= size
+        self._count(-len(self._queue.popleft()[0]) - self._inflated)
+        self._inflated = 0
+
+    def _count(self, size: int) -> None:
+        listener = self._stream.listener
+        self._queued_bytes += size
+        listener.buffered += size
+        if size > 0 and listener.buffered > listener.limits.buffered_bytes:
+            raise too_much_waits()
 
     def _credit(self) -> None:
         if not self.full:
@@ -285,6 +304,7 @@ class InferSession:
 
     def client_writable(self) -> None:
         """The client reads again, so the endpoints may send."""
+        self.progress()
         for upstream in self._upstreams.values():
             upstream.attempt.resume()
 

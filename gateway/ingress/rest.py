@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from gateway.ingress.aside import inflate_aside
 from gateway.ingress.exchange import EVENTS, JSON, OCTETS, Field, Request, Response
 from gateway.ingress.generate import Generation, framed, sequence_of
 from gateway.ingress.grpc import too_much_waits
@@ -61,7 +62,7 @@ class RestService:
         if match.operation in ("generate", "generate_stream"):
             return await self._generate(match, request, listener)
         operation = OPERATIONS[match.operation]
-        message = operation.encode(match, body_of(request, listener))
+        message = operation.encode(match, await body_of(request, listener))
         deadline = None if limit is None else self._loop.time() + limit
         body = operation.render(await self._plane.management.answer(operation.method, message, deadline))
         return Response(200, (body,), JSON if body else b"")
@@ -80,7 +81,7 @@ class RestService:
             deadline = observed.deadline(started, listener.deadlines.request)
             body = request.body
             if b"content-encoding" in headers:
-                body = body_of(request, listener)
+                body = await body_of(request, listener)
                 inflated = hold(listener, len(body))
             length = headers.get(b"inference-header-content-length")
             version = match.version or observed.version
@@ -139,7 +140,7 @@ class RestService:
         return Response(200, content_type=EVENTS, stream=await generation.events())
 
 
-def body_of(request: Request, listener: Listener) -> bytes:
+async def body_of(request: Request, listener: Listener) -> bytes:
     """The body without its content coding. Raises `GatewayError`: 415 for a coding other than gzip and deflate, as RFC
     9110 §15.5.16 has it where Triton says 501, and 413 when it is too large."""
     encoding = request.headers.get(b"content-encoding", b"identity").lower()
@@ -147,7 +148,7 @@ def body_of(request: Request, listener: Listener) -> bytes:
         return request.body
     if encoding not in (b"gzip", b"deflate"):
         raise GatewayError(Code.UNIMPLEMENTED, "Unsupported compression type", http_status=415)
-    return inflate(request.body, encoding.decode(), listener.limits.inflated_bytes)
+    return await inflate_aside(inflate, request.body, encoding.decode(), listener.limits.inflated_bytes)
 
 
 def hold(listener: Listener, size: int) -> int:

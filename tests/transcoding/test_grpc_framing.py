@@ -115,9 +115,16 @@ def test_a_bomb_stops_at_the_limit() -> None:
     with pytest.raises(GatewayError) as caught:
         inflate(bomb, "deflate", 1000)
     assert (caught.value.code, caught.value.http_status) == (Code.RESOURCE_EXHAUSTED, 413)
-    members = gzip.compress(b"x" * 10) * 1000
+    members = gzip.compress(b"x" * 100) * 11
     with pytest.raises(GatewayError, match="limit of 1000"):
         inflate(members, "gzip", 1000)
+
+
+def test_a_message_of_many_gzip_members_is_refused() -> None:
+    """Looking at each member would take time that grows with the square of their number."""
+    assert inflate(gzip.compress(b"x") * 16, "gzip", 1000) == b"x" * 16
+    with pytest.raises(GatewayError, match="more than 16 members"):
+        inflate(gzip.compress(b"") * 100_000, "gzip", 1000)
 
 
 @pytest.mark.parametrize(
