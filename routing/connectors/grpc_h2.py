@@ -217,8 +217,8 @@ class Channel:
         self._waiting.clear()
 
     def _wake_next(self) -> None:
-        """Let the call that waits longest try. It wakes the next one in turn, so that a slot costs two tries and not one
-        of every call that waits."""
+        """Let the call that waits longest try. It wakes the next one in turn, so that a free slot costs two tries and not
+        one of every call that waits."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
