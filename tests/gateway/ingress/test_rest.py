@@ -466,7 +466,7 @@ def test_a_compressed_response_says_so() -> None:
 
 def test_a_body_without_coding_is_not_copied() -> None:
     request = Request(b"POST", b"/", {}, b"body")
-    assert body_of(request, None) is request.body  # type: ignore[arg-type]
+    assert asyncio.run(body_of(request, None)) is request.body  # type: ignore[arg-type]
 
 
 @pytest.mark.triton
