@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.ingress.aside import inflate_message
@@ -359,10 +360,10 @@ class GrpcService:
         envelope = oip_grpc.scan_request(payload)
         route = self._plane.snapshot.dispatch(envelope.model)
         route.in_flight.value += 1
-        started = self._loop.time()
+        started = perf_counter()
         code = 0
         try:
-            deadline = route.deadline(started, listener.deadlines.request, until)
+            deadline = route.deadline(self._loop, listener.deadlines.request, until)
             model, version = envelope.model, envelope.version
             if envelope.classified:
                 await self._plane.guard.check_classified(route, model, version, envelope.classified, deadline)
@@ -385,7 +386,7 @@ class GrpcService:
             code = code_of(error)
             raise
         finally:
-            route.finish("inference", code, self._loop.time() - started)
+            route.finish("inference", code, started)
 
     def open_session(self, method: Method, head: Head, stream: GrpcStream) -> Session:
         """The session of a streaming method."""

@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.ingress.aside import inflate_message
@@ -89,8 +90,8 @@ class InferSession:
     def __init__(self, plane: DataPlane, head: Head, stream: GrpcStream) -> None:
         self._plane = plane
         self._stream = stream
-        self._started = plane.loop.time()
-        self._deadline = None if head.timeout is None else self._started + head.timeout
+        self._started = perf_counter()
+        self._deadline = None if head.timeout is None else plane.loop.time() + head.timeout
         self._timer = None if self._deadline is None else plane.loop.call_at(self._deadline, self._expire)
         self._metadata = plane.forwarding.of_head(head, stream.listener.config.forward_headers)
         self._route: Route | None = None
@@ -342,7 +343,7 @@ class InferSession:
         self._queued_bytes = 0
         self._stream.listener.requests_in_flight -= 1
         if self._route is not None:
-            self._route.finish("inference", code, self._plane.loop.time() - self._started)
+            self._route.finish("inference", code, self._started)
 
 
 def unanswered(endpoint: Endpoint) -> GatewayError:

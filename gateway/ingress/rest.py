@@ -7,6 +7,7 @@ Everything else becomes the gRPC method that does it and is answered by `gateway
 from __future__ import annotations
 
 import logging
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.ingress.aside import inflate_aside
@@ -74,11 +75,11 @@ class RestService:
         plane = self._plane
         observed = plane.snapshot.dispatch(match.model)
         observed.in_flight.value += 1
-        started = self._loop.time()
+        started = perf_counter()
         code = 0
         inflated = 0
         try:
-            deadline = observed.deadline(started, listener.deadlines.request)
+            deadline = observed.deadline(self._loop, listener.deadlines.request)
             body = request.body
             if b"content-encoding" in headers:
                 body = await body_of(request, listener)
@@ -110,7 +111,7 @@ class RestService:
             raise
         finally:
             listener.buffered -= inflated
-            observed.finish("inference", code, self._loop.time() - started)
+            observed.finish("inference", code, started)
 
     async def _decode_binary(
         self, observed: Route, model: str, version: str, body: bytes, length: bytes | None, deadline: float | None

@@ -77,7 +77,7 @@ def outs(answer: Answer) -> list[Any]:
 def connect(plane: PlaneThread, path: str, document: Any) -> socket.socket:
     """A client that has sent its request and read nothing."""
     client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 * 1024)
     client.settimeout(20)
     client.connect(("127.0.0.1", plane.port()))
     body = json.dumps(document).encode()
@@ -270,10 +270,11 @@ class TestClients:
                 until(lambda: not context.is_active(), 10)
 
         monkeypatch.setattr(server, "stream", wait)
-        cancelled = len(server.cancelled)
+        cancelled, calls = len(server.cancelled), len(server.called("streamed"))
         with a_plane(server.address) as plane:
             with connect(plane, path, {"IN": 1}) as client:
-                until(lambda: plane.held().get("at endpoints") == 1, 5)
+                until(lambda: len(server.called("streamed")) > calls, 5)
+                assert plane.held()["at endpoints"] == 1
                 if after and path == STREAM:
                     received = b""
                     while b"OUT" not in received:
@@ -283,7 +284,7 @@ class TestClients:
             assert plane.codes() == {"CANCELLED": 1}
 
     def test_one_that_does_not_read_stops_the_worker(self, server: ModelServer, monkeypatch: Any) -> None:
-        total, size = 400, 100_000
+        total, size = 300, 100_000
         made: list[int] = []
 
         def flood(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
@@ -301,7 +302,7 @@ class TestClients:
         with a_plane(server.address) as plane, connect(plane, STREAM, {"IN": 1}) as client:
             until(lambda: len(made) > 10, 5)
             until(lambda: stands_still(made), 10)
-            assert len(made) * size < 20_000_000
+            assert len(made) * size < 15_000_000
             received = b""
             while not received.endswith(b"0\r\n\r\n"):
                 received += client.recv(1_000_000)
