@@ -1,8 +1,9 @@
-"""Heads that were seen before. A client repeats its heads byte for byte, and equal bytes mean the same, so llhttp reads them once.
+"""Heads that were seen before: a client repeats them byte for byte, and equal bytes mean the same, so llhttp reads them
+once.
 
-Only what no state of the connection can change is kept: whole heads of HTTP/1.1 requests with a content-length or no body,
-that keep the connection and ask for nothing special. They hold what clients sent, credentials included, like any request in
-memory, and are bounded by number and size.
+Only what no state of the connection can change is kept: whole heads of HTTP/1.1 requests with a content-length or no
+body, that keep the connection and ask for nothing special. They hold what clients sent, credentials included, like
+any request in memory, and are bounded by number and size.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A large body of known length: the socket is read straight into it.
 
-llhttp and the pieces it hands out would copy each byte three times; here the kernel writes it where it stays. The protocol of
-the connection is exchanged for the time of the body.
+llhttp and the pieces it hands out would copy each byte three times; here the kernel writes it where it stays. The
+protocol of the connection is exchanged for the time of the body.
 """
 
 from __future__ import annotations

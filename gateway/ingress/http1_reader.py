@@ -41,8 +41,8 @@ class Ignored(Exception):
 class Http1Reader:
     """The reading half of a connection. Whole requests, and refusals, go to `enqueue` in the order they came."""
 
-    __slots__ = ("_address", "_begun", "_body", "_buffered", "_count", "_fields", "_fresh", "_headers", "_held", "_known", "_large",
-                 "_last", "_listener", "_message", "_parser", "_queue", "_raw", "_target", "_task", "_transport",
+    __slots__ = ("_address", "_begun", "_body", "_buffered", "_count", "_fields", "_fresh", "_headers", "_held",
+                 "_known", "_large", "_last", "_listener", "_message", "_parser", "_queue", "_raw", "_target", "_task", "_transport",
                  "_upgrading", "expires")  # fmt: skip
 
     def __init__(self, listener: Listener, transport: asyncio.Transport, address: str) -> None:
@@ -333,7 +333,7 @@ class Http1Reader:
     # large bodies -----------------------------------------------------------------------------------------------------
 
     def _receive_large(self, start: memoryview) -> None:
-        """Read the rest of the body straight to where it stays. llhttp, which has seen the head at most, starts anew."""
+        """Read the rest of the body straight to where it stays. llhttp has seen the head at most, and starts anew."""
         message, transport = self._message, self._transport
         if message is None or message.length is None or transport is None:
             return
