@@ -205,7 +205,7 @@ class TestMessages:
         with a_plane(server.address, listen=[a_listener(limits=Limits(buffered_bytes=50_000))]) as plane:
             request = request_of(numbers=[0] * 20_000)
             code, text = refused(plane, request, compression=grpc.Compression.Gzip)
-            assert (code, text) == (Status.RESOURCE_EXHAUSTED, "too many request bytes are waiting in this worker")
+            assert (code, text) == (Status.RESOURCE_EXHAUSTED, "too many bytes are waiting in this worker")
             plane.wait_idle()
 
 
