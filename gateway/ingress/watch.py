@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -71,32 +72,49 @@ class WatchSession:
 
 
 class ReflectionSession:
-    """`ServerReflectionInfo`: one answer per question, in order."""
+    """`ServerReflectionInfo`: one answer per question, in order, as fast as the client takes them. Answers are a
+    thousand times larger than questions, so it is the questions that wait."""
 
     def __init__(self, stream: GrpcStream) -> None:
         self._reflector = gateway_reflection()
         self._stream = stream
+        self._questions: deque[bytes] = deque()
+        self._half_closed = False
         stream.send_head()
 
     @property
     def full(self) -> bool:
         """The client asks faster than it reads."""
-        return self._stream.congested
+        return bool(self._questions)
 
     def message_received(self, message: Buffer) -> None:
-        """Answer at once."""
-        self._stream.send(self._reflector.answer(bytes(message)))
+        """Answer when there is room."""
+        self._questions.append(bytes(message))
+        self._answer()
+
+    def _answer(self) -> None:
+        while self._questions and not self._stream.congested:
+            self._stream.send(self._reflector.answer(self._questions.popleft()))
+        if self._half_closed and not self._questions:
+            self._stream.finish()
 
     def half_closed(self) -> None:
-        """All questions are answered."""
-        self._stream.finish()
+        """All questions are asked."""
+        self._half_closed = True
+        self._answer()
 
     def client_writable(self) -> None:
-        """Take more questions."""
-        self._stream.credit()
+        """Go on, and take more questions."""
+        try:
+            self._answer()
+        except GatewayError as error:
+            self._stream.fail(error)
+        if not self._questions:
+            self._stream.credit()
 
     def client_gone(self, code: int = Code.CANCELLED) -> None:
-        """Nothing is held."""
+        """Nobody takes the answers."""
+        self._questions.clear()
 
 
 def going_away() -> GatewayError:
