@@ -265,25 +265,27 @@ class TestBroadcast:
 @pytest.mark.triton
 def test_a_real_triton_loads_and_unloads() -> None:
     """With a stand-in for control: it reads the index when it is asked to."""
-    with own_triton(["simple", "badload"], explicit=True) as triton:
-        with running(a_config(triton.grpc_address), {"p": [a_state(triton.grpc_address, {})]}) as plane:
+    with (
+        own_triton(["simple", "badload"], explicit=True) as triton,
+        running(a_config(triton.grpc_address), {"p": [a_state(triton.grpc_address, {})]}) as plane,
+    ):
 
-            async def refresh(pool: str) -> None:
-                models = await asyncio.to_thread(read_index, triton.grpc_address)
-                await plane.publish(states={pool: (a_state(triton.grpc_address, models),)})
+        async def refresh(pool: str) -> None:
+            models = await asyncio.to_thread(read_index, triton.grpc_address)
+            await plane.publish(states={pool: (a_state(triton.grpc_address, models),)})
 
-            plane.on_refresh = refresh
-            client = InferenceServerClient(plane.address)
-            client.load_model("simple")
-            assert client.is_model_ready("simple")
-            assert client.get_model_config("simple").config.name == "simple"
-            client.unload_model("simple")
-            assert not client.is_model_ready("simple")
-            with pytest.raises(InferenceServerException, match="failed to load 'nope'"):
-                client.load_model("nope")
-            with pytest.raises(InferenceServerException, match="load failed for model 'badload'"):
-                client.load_model("badload")
-            client.close()
+        plane.on_refresh = refresh
+        client = InferenceServerClient(plane.address)
+        client.load_model("simple")
+        assert client.is_model_ready("simple")
+        assert client.get_model_config("simple").config.name == "simple"
+        client.unload_model("simple")
+        assert not client.is_model_ready("simple")
+        with pytest.raises(InferenceServerException, match="failed to load 'nope'"):
+            client.load_model("nope")
+        with pytest.raises(InferenceServerException, match="load failed for model 'badload'"):
+            client.load_model("badload")
+        client.close()
 
 
 def read_index(address: str) -> dict[str, dict[str, str]]:

@@ -93,9 +93,11 @@ def rpc(plane: PlaneThread, certificates: Certificates, listener: int = 0, leaf:
 
 def handshake(plane: PlaneThread, context: ssl.SSLContext, listener: int = 0) -> tuple[str | None, str | None]:
     """The protocol that ALPN chose and the TLS version."""
-    with socket.create_connection(("127.0.0.1", plane.port(listener)), timeout=10) as plain:
-        with context.wrap_socket(plain, server_hostname="localhost") as wrapped:
-            return wrapped.selected_alpn_protocol(), wrapped.version()
+    with (
+        socket.create_connection(("127.0.0.1", plane.port(listener)), timeout=10) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as wrapped,
+    ):
+        return wrapped.selected_alpn_protocol(), wrapped.version()
 
 
 def test_rest_and_grpc_on_one_port(plane: PlaneThread, certificates: Certificates) -> None:

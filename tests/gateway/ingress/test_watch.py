@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -176,7 +177,7 @@ class TestReflection:
             queued = plane.run(lambda: outgoing(plane))
             assert 0 < queued < 500_000
             assert sender.is_alive()
-            client.socket.close()
+            client.socket.shutdown(socket.SHUT_RDWR)
             sender.join(10)
 
     def test_and_is_answered_when_it_reads(self, plane: PlaneThread) -> None:
