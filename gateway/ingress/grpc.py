@@ -257,6 +257,11 @@ class GrpcStream:
             self._connection.schedule_flush()
 
     @property
+    def queued(self) -> int:
+        """Bytes that wait for the client's window."""
+        return self._stream.queued
+
+    @property
     def congested(self) -> bool:
         """The client does not take what it is sent; the session hears `client_writable` when it does again."""
         return self._stream.queued > HIGH_WATER or self._connection.congested
@@ -292,7 +297,7 @@ class GrpcStream:
 
     def writable(self) -> None:
         """There is room to send again."""
-        if self._session is not None and not self.congested:
+        if self._session is not None and not self.ended and not self.congested:
             self._session.client_writable()
 
     def stream_reset(self, code: int, remote: bool) -> None:
@@ -328,8 +333,8 @@ def not_one(count: str) -> GatewayError:
 
 
 def too_much_waits() -> GatewayError:
-    """This worker holds as many bytes of requests as it may."""
-    text = "too many request bytes are waiting in this worker"
+    """This worker holds as many bytes for clients as it may."""
+    text = "too many bytes are waiting in this worker"
     return GatewayError(Code.RESOURCE_EXHAUSTED, text, http_status=503, fault=Fault.BUSY, retry_after=1.0)
 
 

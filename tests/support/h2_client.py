@@ -27,7 +27,8 @@ class Call:
 
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
-        self.data = b""
+        self.data = bytearray()
+        self.owed = 0  # bytes that were not credited
         self.trailers: dict[str, str] = {}
         self.ended = False
         self.reset: int | None = None
@@ -49,7 +50,7 @@ class Call:
             size = int.from_bytes(self.data[at + 1 : at + 5], "big")
             if at + 5 + size > len(self.data):
                 break
-            found.append(self.data[at + 5 : at + 5 + size])
+            found.append(bytes(self.data[at + 5 : at + 5 + size]))
             at += 5 + size
         return found
 
@@ -124,8 +125,9 @@ class H2Client:
             call.headers = dict(event.headers)
         elif isinstance(event, DataReceived):
             call.data += event.data
+            call.owed += event.flow_controlled_length
             if self.credit:
-                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                self._give(event.stream_id, call)
         elif isinstance(event, TrailersReceived):
             call.trailers = dict(event.headers)
         elif isinstance(event, StreamEnded):
@@ -140,12 +142,6 @@ class H2Client:
             self.receive()
         return call
 
-    def wait(self, stream: int, messages: int) -> list[bytes]:
-        """Receive until the stream has brought so many messages."""
-        while len(self.calls[stream].messages) < messages:
-            self.receive()
-        return self.calls[stream].messages
-
     def quiet(self, seconds: float) -> None:
         """Receive what comes within some time."""
         end = time.monotonic() + seconds
@@ -158,11 +154,14 @@ class H2Client:
             finally:
                 self.socket.settimeout(10)
 
-    def take_up(self, stream: int) -> None:
-        """Credit all that arrived, and from now on what arrives."""
-        self.credit = True
-        self.h2.acknowledge_received_data(len(self.calls[stream].data), stream)
+    def give(self, stream: int) -> None:
+        """Credit what arrived."""
+        self._give(stream, self.calls[stream])
         self.flush()
+
+    def _give(self, stream: int, call: Call) -> None:
+        self.h2.acknowledge_received_data(call.owed, stream)
+        call.owed = 0
 
 
 @contextmanager
