@@ -31,7 +31,9 @@ Attempt = UnaryAttempt | StreamAttempt
 
 BACKOFF_FIRST, BACKOFF_CAP = 0.05, 2.0
 MIB = 1024 * 1024
-UPSTREAM_LIMITS = Http2Limits(stream_window=4 * MIB, connection_window=16 * MIB)
+UPSTREAM_LIMITS = Http2Limits(
+    stream_window=4 * MIB, connection_window=16 * MIB, nuisances=100_000, nuisances_per_second=10_000
+)
 NODELAY_SAFE_JOIN = 64 * 1024
 
 
@@ -217,8 +219,8 @@ class Channel:
         self._waiting.clear()
 
     def _wake_next(self) -> None:
-        """Let the call that waits longest try. It wakes the next one in turn, so that a free slot costs two tries and not
-        one of every call that waits."""
+        """Let the call that waits longest try. It wakes the next one in turn: a free slot costs two tries and not one
+        of every call that waits."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
