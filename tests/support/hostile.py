@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -164,15 +163,3 @@ def worker_of(supervisor: int) -> int:
             if "worker" in Path(f"/proc/{child}/cmdline").read_text().split("\0"):
                 return int(child)
     raise AssertionError("no worker")
-
-
-@cache
-def hostile_gateway() -> HostileGateway:
-    """The gateway that all tests of hostile clients share; it ends with the test run."""
-    import atexit
-
-    backend = FakeBackend().__enter__()
-    gateway = HostileGateway(backend).__enter__()
-    atexit.register(backend.__exit__)
-    atexit.register(gateway.__exit__)
-    return gateway
