@@ -23,7 +23,6 @@ from routing.tasks import spawn
 if TYPE_CHECKING:
     from gateway.ingress.grpc import GrpcService
     from gateway.ingress.rest import RestService
-    from gateway.ingress.tls import TlsAcceptor
 
 log = logging.getLogger(__name__)
 
@@ -80,23 +79,21 @@ class Listener:
         self.sent = metrics.counter("penstock_bytes_sent_total", (config.name,))
         self.metrics = metrics
         self._socket: socket.socket | None = None
-        self._server: asyncio.Server | TlsAcceptor | None = None
+        self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Bind and listen. Raises OSError, also for TLS files that cannot be used."""
         from gateway.ingress.edge import Edge  # both need this module's types
-        from gateway.ingress.tls import TlsAcceptor, tls_context
+        from gateway.ingress.tls import Tls, tls_context
 
         allow_files(self.limits.connections + FILES_BESIDE_CONNECTIONS)
         tls = self.config.tls
         context = None if tls is None else tls_context(tls)
         sock = self._socket = bind(self.config.address)
-        if context is None:
-            self._server = await self.loop.create_server(lambda: Edge(self), sock=sock, backlog=BACKLOG)
-        else:
-            self._server = TlsAcceptor(self, sock, context)
-            self._server.start(BACKLOG)
+        self._server = await self.loop.create_server(
+            lambda: Edge(self) if context is None else Tls(self, context), sock=sock, backlog=BACKLOG
+        )
         self._sweeper = spawn(self._sweep(), f"deadlines of {self.config.name}")
 
     def admit(self, connection: OpenConnection, address: str) -> bool:

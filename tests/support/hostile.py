@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+import trustme
 
 from deploy.triton import free_ports
 from tests.support.deadline import until
@@ -42,6 +44,10 @@ LISTENERS: dict[str, dict[str, Any]] = {
         }
     },
     "few": {"limits": {"connections": 40, "connections_per_address": 20}},
+    "tls": {
+        "limits": {"connections": 10},
+        "deadlines": {"handshake": HANDSHAKE, "header": HEADER, "write_stall": STALL},
+    },
     "counted": {"limits": {"requests_per_connection": 3}},
 }
 
@@ -53,8 +59,16 @@ class HostileGateway:
         self.backend = backend
         ports = free_ports(len(LISTENERS))
         self.addresses = {name: f"127.0.0.1:{port}" for name, port in zip(LISTENERS, ports, strict=True)}
+        self.gateway = Gateway([backend.address], workers=1)
+        self.authority = trustme.CA()
+        certificate, key = self.gateway.directory / "server.pem", self.gateway.directory / "server.key"
+        issued = self.authority.issue_cert("localhost")
+        issued.private_key_and_cert_chain_pem.write_to_path(str(certificate))
+        issued.private_key_pem.write_to_path(str(key))
         listen = [{"address": self.addresses[name], "name": name, **more} for name, more in LISTENERS.items()]
-        self.gateway = Gateway([backend.address], workers=1, settings={"listen": listen})
+        secured = next(each for each in listen if each["name"] == "tls")
+        secured["tls"] = {"certificate": str(certificate), "key": str(key)}
+        self.gateway.config["listen"] = listen
 
     def __enter__(self) -> HostileGateway:
         self.gateway.__enter__()
@@ -65,6 +79,18 @@ class HostileGateway:
 
     def connect(self, listener: str = "patient", receive_buffer: int = 0) -> RawClient:
         return RawClient(self.addresses[listener], receive_buffer)
+
+    @contextmanager
+    def crowd(self, count: int, listener: str = "patient") -> Iterator[list[RawClient]]:
+        """So many connections, closed in the end."""
+        with ExitStack() as stack:
+            yield [stack.enter_context(self.connect(listener)) for _ in range(count)]
+
+    def trust(self) -> ssl.SSLContext:
+        """What a client needs to trust the listener with TLS."""
+        context = ssl.create_default_context()
+        self.authority.configure_trust(context)
+        return context
 
     def metric(self, start: str) -> float:
         """The sum of the samples whose line begins so."""
@@ -164,15 +190,3 @@ def worker_of(supervisor: int) -> int:
             if "worker" in Path(f"/proc/{child}/cmdline").read_text().split("\0"):
                 return int(child)
     raise AssertionError("no worker")
-
-
-@cache
-def hostile_gateway() -> HostileGateway:
-    """The gateway that all tests of hostile clients share; it ends with the test run."""
-    import atexit
-
-    backend = FakeBackend().__enter__()
-    gateway = HostileGateway(backend).__enter__()
-    atexit.register(backend.__exit__)
-    atexit.register(gateway.__exit__)
-    return gateway

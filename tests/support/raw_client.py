@@ -87,7 +87,7 @@ class RawClient:
 
     def until(self, end: bytes) -> bytes:
         """What comes, up to and with `end`."""
-        data = b""
+        data, self._unread = self._unread, b""
         while end not in data:
             piece = self.receive()
             assert piece, f"closed after {data!r}"
@@ -96,7 +96,7 @@ class RawClient:
         return data + separator
 
     def exactly(self, size: int) -> bytes:
-        data = b""
+        data, self._unread = self._unread, b""
         while len(data) < size:
             piece = self.receive()
             assert piece, f"closed after {len(data)} of {size} bytes"

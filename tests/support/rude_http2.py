@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import struct
 from dataclasses import dataclass, field
 
@@ -42,22 +43,40 @@ class Outcome:
 
 
 class RudeHttp2(RawClient):
-    """An HTTP/2 connection in cleartext. Unless `polite` is False, it greets, and answers SETTINGS and PING."""
+    """An HTTP/2 connection in cleartext. Unless `greet` is False it begins with the preface, `settings` and an
+    acknowledgement; unless `answer_pings` is False it answers PING."""
 
     def __init__(
-        self, address: str, settings: dict[int, int] | None = None, polite: bool = True, receive_buffer: int = 0
+        self,
+        address: str,
+        settings: dict[int, int] | None = None,
+        greet: bool = True,
+        answer_pings: bool = True,
+        receive_buffer: int = 0,
     ) -> None:
         super().__init__(address, receive_buffer)
+        self._begin(settings or {}, greet, answer_pings)
+
+    @classmethod
+    def over(cls, connected: socket.socket) -> RudeHttp2:
+        """On a socket that is connected, and secured perhaps."""
+        client = cls.__new__(cls)
+        client.socket = connected
+        client._unread = b""
+        client._begin({}, True, True)
+        return client
+
+    def _begin(self, settings: dict[int, int], greet: bool, answer_pings: bool) -> None:
         self.outcomes: dict[int, Outcome] = {}
         self.goaway: tuple[int, int] | None = None
         self.goaways: list[tuple[int, int]] = []
         self._decoder = Decoder()
-        self._polite = polite
+        self._answer_pings = answer_pings
         self._buffer = b""
         self.acknowledged_settings = 0
         self.pongs = 0
-        if polite:
-            self.send(fr.PREFACE + fr.settings_frame((settings or {}).items()) + fr.SETTINGS_ACK)
+        if greet:
+            self.send(fr.PREFACE + fr.settings_frame(settings.items()) + fr.SETTINGS_ACK)
 
     def outcome(self, stream: int) -> Outcome:
         return self.outcomes.setdefault(stream, Outcome())
@@ -98,7 +117,7 @@ class RudeHttp2(RawClient):
             self.acknowledged_settings += 1
         elif kind == fr.PING and flags & fr.ACK:
             self.pongs += 1
-        elif kind == fr.PING and self._polite:
+        elif kind == fr.PING and self._answer_pings:
             with contextlib.suppress(OSError):
                 self.send(fr.ping_frame(payload, ack=True))
         if kind in (fr.HEADERS, fr.DATA) and flags & fr.END_STREAM:
