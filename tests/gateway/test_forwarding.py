@@ -7,11 +7,18 @@ from hpack import Decoder
 
 from config.forms import FORMS
 from gateway.forwarding import HeaderForwarding
+from gateway.ingress.exchange import Memo, Request
 from gateway.ingress.grpc_head import Head
 from transcoding.http2.headers import HeaderBlock
 from transcoding.metadata import _NEVER, Forwarding
 
 HEADERS = {b"traceparent": b"00-1-2-01", b"x-tenant-id": b"t", b"authorization": b"secret", b"x-other": b"o"}
+
+GOOD = (None, None, -1, False)  # what the rules of HTTP/2 say of the block
+
+
+def request(headers: dict[bytes, bytes]) -> Request:
+    return Request(b"POST", b"/", headers, b"")
 
 
 def decoded(fragment: bytes) -> list[tuple[bytes, bytes]]:
@@ -19,20 +26,20 @@ def decoded(fragment: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def a_head(fields: dict[bytes, bytes]) -> Head:
-    return Head(HeaderBlock([*fields.items()]))
+    return Head(HeaderBlock((*fields.items(),), GOOD))
 
 
 def test_the_default_list() -> None:
-    assert decoded(HeaderForwarding().fragment(HEADERS, ())) == [(b"traceparent", b"00-1-2-01")]
+    assert decoded(HeaderForwarding().fragment(request(HEADERS), ())) == [(b"traceparent", b"00-1-2-01")]
 
 
 def test_what_the_listener_adds() -> None:
-    fields = decoded(HeaderForwarding().fragment(HEADERS, ("x-tenant-*", "x-request-id")))
+    fields = decoded(HeaderForwarding().fragment(request(HEADERS), ("x-tenant-*", "x-request-id")))
     assert fields == [(b"traceparent", b"00-1-2-01"), (b"x-tenant-id", b"t")]
 
 
 def test_nothing_is_nothing() -> None:
-    assert HeaderForwarding().fragment({b"accept": b"*/*"}, ()) == b""
+    assert HeaderForwarding().fragment(request({b"accept": b"*/*"}), ()) == b""
 
 
 def test_metadata_of_a_head_is_kept_with_it() -> None:
@@ -79,3 +86,12 @@ def test_what_a_configuration_may_list_can_be_forwarded(name: str) -> None:
     except ValueError:
         return
     Forwarding([name])
+
+
+def test_the_fragment_of_a_head_that_repeats_is_kept_with_it() -> None:
+    forwarding, first = HeaderForwarding(), request(HEADERS)
+    first.memo = Memo()
+    fragment = forwarding.fragment(first, ())
+    again = request({})
+    again.memo = first.memo
+    assert forwarding.fragment(again, ()) is fragment

@@ -11,12 +11,14 @@ from transcoding.status import Code
 
 PATH = b"/inference.GRPCInferenceService/ModelInfer"
 
+GOOD = (None, None, -1, False)  # what the rules of HTTP/2 say of the block
+
 
 def a_block(**fields: bytes) -> HeaderBlock:
     named = {b":method": b"POST", b":path": PATH} | {
         name.replace("_", "-").encode(): value for name, value in fields.items()
     }
-    return HeaderBlock([*named.items()])
+    return HeaderBlock((*named.items(),), GOOD)
 
 
 def test_method_timeout_and_encoding() -> None:
@@ -30,7 +32,7 @@ def test_what_is_not_said() -> None:
 
 
 def test_a_path_that_is_not_known() -> None:
-    assert Head(HeaderBlock([(b":path", b"/x/Y")])).method is None
+    assert Head(HeaderBlock(((b":path", b"/x/Y"),), GOOD)).method is None
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def test_what_is_wrong(fields: dict[str, bytes], code: Code, text: str) -> None:
 
 
 def test_calls_are_posts() -> None:
-    error = Head(HeaderBlock([(b":method", b"GET"), (b":path", PATH)])).error
+    error = Head(HeaderBlock(((b":method", b"GET"), (b":path", PATH)), GOOD)).error
     assert error is not None
     assert (error.code, error.http_status) == (Code.UNIMPLEMENTED, 405)
 

@@ -101,7 +101,7 @@ class TestMessages:
         assert (call.status, call.message) == ("3", "the message is not a ModelInferRequest: malformed protobuf")
 
     def test_all_together_are_bounded(self, server: ModelServer, hanging: threading.Event) -> None:
-        limits = Limits(buffered_bytes=100_000)
+        limits = Limits(buffered_bytes=300_000)  # of which one connection may hold a share
         with a_plane(server.address, listen=[a_listener(limits=limits)]) as plane:
             request = request_of(numbers=range(20_000))
             first = plane.stub().ModelInfer.future(request, timeout=10)

@@ -148,7 +148,7 @@ class TestPressure:
             while context.is_active():
                 yield streamed(ints_reply(request, [0] * 25_000))
 
-        limits = Limits(buffered_bytes=500_000)
+        limits = Limits(buffered_bytes=1_000_000)  # of which one connection may hold half
         with (
             model_server(stream=by_model(m=flood)) as server,
             a_plane(server.address, listen=[a_listener(limits=limits)]) as plane,
@@ -167,7 +167,7 @@ class TestPressure:
             yield from ()
 
         message = framed(request_of(numbers=[0] * 200_000).SerializeToString())
-        limits = Limits(buffered_bytes=500_000)
+        limits = Limits(buffered_bytes=1_000_000)  # of which one connection may hold half
         with (
             model_server(stream=stuck) as server,
             a_plane(server.address, listen=[a_listener(limits=limits)]) as plane,
