@@ -201,10 +201,11 @@ class Http1Reader:
         if self._last:
             return
         self._raw += len(data)
+        upgraded_at = -1
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(memoryview(data)[upgrade.args[0] :])
+            upgraded_at = upgrade.args[0]
         except httptools.HttpParserCallbackError as error:
             self._stopped(error.__context__)
         except httptools.HttpParserError as error:
@@ -213,6 +214,8 @@ class Http1Reader:
         else:
             if self._begun:
                 self._check_overhead()
+        if upgraded_at >= 0:  # not while the exception is handled: it would become the context of the next one
+            self._ignore_upgrade(memoryview(data)[upgraded_at:])
 
     def _stopped(self, cause: BaseException | None) -> None:
         """A callback raised: a refusal, or a request that is one too many."""
