@@ -136,4 +136,3 @@ class DataPlane:
         for listener in self._listeners:
             await listener.close()
         await self._builder.aclose()
-

@@ -119,14 +119,16 @@ def encode_message(buffers: Sequence[Buffer], compressed: bool = False) -> bytes
 
 
 # Message compression. "deflate" is the zlib format (RFC 1950), as in HTTP.
+_MEMBERS = 16
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
 def inflate(data: Buffer, encoding: str, limit: int) -> Buffer:
     """Decompress one message that may have up to `limit` bytes; no more than that is ever made.
 
-    `encoding` is gzip (one or more members), deflate or identity. Raises GatewayError: UNIMPLEMENTED for another
-    encoding, RESOURCE_EXHAUSTED (HTTP 413) beyond the limit, INVALID_ARGUMENT for broken or trailing data.
+    `encoding` is gzip (up to 16 members: each costs a copy of all that follow), deflate or identity. Raises
+    GatewayError: UNIMPLEMENTED for another encoding, RESOURCE_EXHAUSTED (HTTP 413) beyond the limit, INVALID_ARGUMENT
+    for broken or trailing data.
     """
     if encoding == "identity":
         return data
@@ -135,7 +137,7 @@ def inflate(data: Buffer, encoding: str, limit: int) -> Buffer:
         raise GatewayError(Code.UNIMPLEMENTED, f"grpc-encoding: {encoding!r} is not supported")
     pieces: list[bytes] = []
     room, rest = limit, data
-    while True:
+    for _ in range(_MEMBERS):
         inflater = zlib.decompressobj(bits)
         try:
             # max_length 0 would mean no limit, hence room for one byte more than allowed.
@@ -153,6 +155,7 @@ def inflate(data: Buffer, encoding: str, limit: int) -> Buffer:
             return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if encoding != "gzip":
             raise GatewayError(Code.INVALID_ARGUMENT, f"data after the end of a {encoding} message")
+    raise GatewayError(Code.INVALID_ARGUMENT, f"a gzip message of more than {_MEMBERS} members")
 
 
 def deflate(data: Buffer, encoding: str, level: int = 1) -> bytes:
@@ -186,7 +189,8 @@ def format_timeout(seconds: float) -> bytes:
     return b"%dH" % _MOST
 
 
-_ESCAPED = re.compile(rb"[^\x20-\x24\x26-\x7e]")
+# A blank at either end is escaped too: strict HTTP/2 peers refuse a field value that begins or ends with one.
+_ESCAPED = re.compile(rb"[^\x20-\x24\x26-\x7e]|\A | \Z")
 _ESCAPE = re.compile(rb"%([0-9a-fA-F]{2})")
 
 

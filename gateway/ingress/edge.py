@@ -1,7 +1,7 @@
 """Which protocol does a new connection speak? TLS says it by ALPN, cleartext by its first bytes.
 
-An HTTP/2 client starts with the 24-byte preface (RFC 9113 §3.4), which no HTTP/1.1 request can begin with. Until it is clear the
-connection is only this small object; then the protocol is swapped and the edge is out of the way.
+An HTTP/2 client starts with the 24-byte preface (RFC 9113 §3.4), which no HTTP/1.1 request can begin with. Until it is
+clear the connection is only this small object; then the protocol is swapped and the edge is out of the way.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ from typing import cast
 
 from gateway.ingress.http1 import Http1
 from gateway.ingress.http2 import Http2
-from gateway.ingress.listener import DRAIN_IDLE, NEVER, Listener
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+from gateway.ingress.listener import DRAIN_IDLE, NEVER, Listener, OpenConnection
+from transcoding.http2.frames import PREFACE
 
 
 class Edge(asyncio.Protocol):
-    """A connection that has not said anything yet."""
+    """A connection that has not said anything yet. `handshake` stood for it while TLS was negotiated."""
 
-    __slots__ = ("_address", "_head", "_listener", "_transport", "expires")
+    __slots__ = ("_address", "_handshake", "_head", "_listener", "_transport", "admitted", "expires")
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, handshake: OpenConnection | None = None) -> None:
         self._listener = listener
+        self._handshake = handshake
         self._transport: asyncio.Transport | None = None
         self._address = ""
         self._head = b""
+        self.admitted = False
         self.expires = NEVER
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -34,11 +35,16 @@ class Edge(asyncio.Protocol):
         listener = self._listener
         peer = transport.get_extra_info("peername")
         self._address = peer[0] if isinstance(peer, tuple) else ""
-        if not listener.admit(self, self._address):
+        if self._handshake is not None:
+            listener.exchange(self._handshake, self)
+        elif not listener.admit(self, self._address):
             transport.abort()
             return
+        self.admitted = True
         self._transport = transport
-        self.expires = listener.loop.time() + (DRAIN_IDLE if listener.draining else listener.deadlines.header)
+        self.expires = listener.loop.time() + listener.deadlines.header
+        if listener.draining:
+            self.drain()
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() == "h2":
             self._become(Http2(listener, transport, self._address), b"")
@@ -74,8 +80,7 @@ class Edge(asyncio.Protocol):
 
     def drain(self) -> None:
         """A request may be on its way."""
-        if not self._head:
-            self.expires = min(self.expires, self._listener.loop.time() + DRAIN_IDLE)
+        self.expires = min(self.expires, self._listener.loop.time() + DRAIN_IDLE)
 
     def abort(self) -> None:
         """Close at once."""

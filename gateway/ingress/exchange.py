@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from transcoding.message import Buffer
 
@@ -10,15 +10,39 @@ JSON = b"application/json"
 OCTETS = b"application/octet-stream"
 EVENTS = b"text/event-stream; charset=utf-8"
 
+TARGET_BYTES = 8192
+"""Longest request target that is read; a longer one is answered 414."""
+BODY_BYTES_PER_SECOND = 16 * 1024
+"""The least rate of a body: it has the `body` deadline, and as long again whenever it brought so much. What comes fast
+buys no more than one such period, so nobody sends most of a large body and then sits on it."""
+SMALL_PIECE = 1024
+PINNED_SLACK = 64 * 1024
+PINNED_FACTOR = 4
+
 Field = tuple[bytes, bytes]
 
 
-class Request:
-    """A whole request: the body has arrived. `headers` has lower-case names; repeated ones are joined with a comma."""
+class Memo:
+    """What was found out about a head; requests with equal heads share it. `match` is what its target asks for,
+    `forwarded` the fields that travel on, by allow-list."""
 
-    __slots__ = ("body", "headers", "method", "target")
+    __slots__ = ("forwarded", "match")
+
+    def __init__(self) -> None:
+        self.match: object = None
+        self.forwarded: dict[tuple[str, ...], bytes] = {}
+
+
+class Request:
+    """A whole request: the body has arrived. `headers` has lower-case names; repeated ones are joined with a comma.
+
+    `memo` is there when the head was seen before.
+    """
+
+    __slots__ = ("body", "headers", "memo", "method", "target")
 
     def __init__(self, method: bytes, target: bytes, headers: dict[bytes, bytes], body: bytes) -> None:
+        self.memo: Memo | None = None
         self.method = method
         self.target = target
         self.headers = headers
@@ -36,13 +60,60 @@ class Response:
         body: Sequence[Buffer] = (),
         content_type: bytes = JSON,
         fields: Sequence[Field] = (),
-        stream: AsyncIterator[bytes] | None = None,
+        stream: AsyncGenerator[bytes, None] | None = None,
     ) -> None:
         self.status = status
         self.body = body
         self.content_type = content_type
         self.fields = fields
         self.stream = stream
+
+
+class Body:
+    """A request body while it arrives: memory stays in proportion to `size`, its length in bytes so far.
+
+    Pieces may be views of what a socket read gave. Tiny pieces are gathered, since an object costs more than they hold;
+    and when views keep much larger reads alive, which a client can arrange, they are copied.
+    """
+
+    __slots__ = ("_owner", "_pieces", "_pinned", "size")
+
+    def __init__(self) -> None:
+        self._pieces: list[Buffer | bytearray] = []
+        self._owner: object = None
+        self._pinned = 0
+        self.size = 0
+
+    def add(self, data: Buffer) -> None:
+        """Append a piece."""
+        size = len(data)
+        self.size += size
+        pieces = self._pieces
+        if size < SMALL_PIECE and pieces:
+            last = pieces[-1]
+            if type(last) is bytearray:
+                last += data
+            else:
+                pieces.append(bytearray(data))
+            return
+        pieces.append(data)
+        if type(data) is memoryview and data.obj is not self._owner:
+            self._owner = data.obj
+            self._pinned += data.obj.nbytes if type(data.obj) is memoryview else len(data.obj)  # type: ignore[arg-type]
+        if self._pinned > PINNED_FACTOR * self.size + PINNED_SLACK:
+            self._compact()
+
+    def _compact(self) -> None:
+        self._pieces = [b"".join(self._pieces)]
+        self._owner, self._pinned = None, 0
+
+    def take(self) -> bytes:
+        """The whole body; nothing of it is kept here."""
+        pieces, self._pieces = self._pieces, []
+        self._owner, self._pinned, self.size = None, 0, 0
+        if len(pieces) == 1 and type(pieces[0]) is bytes:
+            return pieces[0]
+        return b"".join(pieces)
 
 
 REASONS: dict[int, bytes] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from gateway.snapshot import code_of
@@ -62,7 +63,7 @@ class Generation:
         self._ended = False
         self._error: GatewayError | None = None
         self._told: GatewayError | None = None
-        self._started = plane.loop.time()
+        self._started = perf_counter()
         self._route.in_flight.value += 1
         self._closed = False
 
@@ -70,7 +71,7 @@ class Generation:
         """Send the request, which may take `limit` seconds. Raises `GatewayError` for one that cannot be sent."""
         plane, route = self._plane, self._route
         try:
-            self._deadline = route.deadline(self._started, limit)
+            self._deadline = route.deadline(plane.loop, limit)
             signature = await plane.signatures.get(route.pool, self._match.model, self._version, self._deadline)
             infer = generate.decode_request(self._body, self._match.model, self._version, signature)
             if signature.decoupled:
@@ -244,7 +245,7 @@ class Generation:
         if self._endpoint is not None:
             self._release(self._endpoint, error)
         code = Code.OK if error is None else code_of(error)
-        self._route.finish("inference", code, self._plane.loop.time() - self._started)
+        self._route.finish("inference", code, self._started)
 
 
 class Events(AsyncGenerator[bytes, None]):

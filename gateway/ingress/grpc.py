@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.ingress.aside import inflate_message
 from gateway.ingress.grpc_head import Head, head_of
 from gateway.ingress.listener import NEVER, Listener
 from gateway.snapshot import code_of
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded, min_deadline
 from transcoding.dialects import oip_grpc
-from transcoding.grpc_framing import MessageReader, encode_message, inflate, prefix, trailers_block
+from transcoding.grpc_framing import MessageReader, encode_message, prefix, trailers_block
 from transcoding.http2 import hpack
 from transcoding.http2.errors import ErrorCode
 from transcoding.http2.flow import HIGH_WATER
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BODY_BYTES_PER_SECOND = 16 * 1024
 PREFIX_BYTES = 5
 PINNED_SLACK = 64 * 1024
 REPLY_HEAD = hpack.encode([(b":status", b"200"), (b"content-type", b"application/grpc")])
@@ -46,42 +47,41 @@ class Session(Protocol):
     @property
     def full(self) -> bool:
         """The client must wait: it is credited when the session calls `GrpcStream.credit`."""
-        ...
 
-    def message_received(self, message: Buffer) -> None:
+    def message_received(self, message: Buffer, compressed: bool) -> None:
         """The client sent a message. Raises `GatewayError` to end the call."""
-        ...
 
     def half_closed(self) -> None:
         """The client will send no more. Raises `GatewayError` to end the call."""
-        ...
 
     def client_writable(self) -> None:
         """The client reads again."""
-        ...
 
     def client_gone(self, code: int = Code.CANCELLED) -> None:
         """The call is over, with this status; nothing can be sent any more."""
-        ...
 
 
 class GrpcStream:
     """One gRPC call of a client."""
 
-    __slots__ = ("_answering", "_connection", "_deadline", "_head", "_held", "_message", "_reader", "_session", "_size",
-                 "_stream", "_task", "ended", "expires", "listener")  # fmt: skip
+    __slots__ = ("_answering", "_compressed", "_connection", "_deadline", "_fresh", "_held", "_message",
+                 "_partial", "_reader", "_session", "_size", "_stream", "_task", "ended", "expires", "head",
+                 "listener")  # fmt: skip
 
     def __init__(self, connection: Http2, stream: Stream) -> None:
         self._connection = connection
         self._stream = stream
-        self._head: Head | None = None
+        self.head: Head | None = None
         self._deadline: float | None = None
         self._reader: MessageReader | None = None
-        self._message: Buffer | None = None
+        self._message: Buffer | None = None  # with its prefix, unless it is compressed
+        self._compressed = False
         self._session: Session | None = None
         self._task: asyncio.Task[None] | None = None
         self._size = 0  # bytes of the request that are counted in `listener.buffered`
+        self._partial = 0  # of these, bytes of a message for a session that is not complete
         self._held = 0  # bytes that the client was not credited yet
+        self._fresh = 0
         self.ended = self._answering = False
         self.listener = listener = connection.listener
         self.expires = listener.loop.time() + listener.deadlines.body
@@ -90,8 +90,8 @@ class GrpcStream:
 
     def headers_received(self, block: HeaderBlock, end_stream: bool) -> None:
         """The head of the call; a later one is trailers, which only end it."""
-        if self._head is None:
-            head = self._head = head_of(block)
+        if self.head is None:
+            head = self.head = head_of(block)
             if head.error is not None:
                 self.fail(head.error, ACCEPTED_ENCODINGS)
                 return
@@ -103,7 +103,6 @@ class GrpcStream:
                 self._deadline = self.listener.loop.time() + head.timeout
             if method.kind in ("stream", "reflection") or method.name == "Watch":
                 self.expires = NEVER
-                self._connection.unfinished.pop(self._stream.id, None)
                 self._session = self.listener.grpc.open_session(method, head, self)
         if end_stream and not self.ended:
             self._end_of_request()
@@ -136,30 +135,24 @@ class GrpcStream:
         if self._reader is None:
             self._reader = MessageReader(self.listener.limits.body_bytes)
         self._hold(size)
-        self.expires += size / BODY_BYTES_PER_SECOND
+        self._progress(size)
         for flags, message in self._reader.feed(data):
             if self._message is not None:
                 raise not_one("several")
-            plain = self._plain(flags, message)
-            if flags:
-                self._hold(len(plain))
-            self._message = encode_message((plain,))
+            self._compressed = flags != 0
+            self._message = message if flags else encode_message((message,))
+
+    def _progress(self, size: int) -> None:
+        """The client sends fast enough to be given more time."""
+        self._fresh += size
+        if self._fresh >= self.listener.body_quantum:
+            self._fresh = 0
+            self.expires = self.listener.loop.time() + self.listener.deadlines.body
 
     def _hold(self, size: int) -> None:
-        listener = self.listener
         self._size += size
-        listener.buffered += size
-        if size > 0 and listener.buffered > listener.limits.buffered_bytes:
+        if not self._connection.hold(size):
             raise too_much_waits()
-
-    def _plain(self, flags: int, message: Buffer) -> Buffer:
-        """The message, inflated when it is compressed."""
-        if not flags:
-            return message
-        assert self._head is not None
-        if self._head.encoding == "identity":
-            raise GatewayError(Code.INTERNAL, "a compressed message in a call without grpc-encoding", http_status=400)
-        return inflate(message, self._head.encoding, self.listener.limits.inflated_bytes)
 
     def _feed_session(self, session: Session, data: Buffer) -> None:
         """Give the session what is complete. A message that is still arriving is counted here, those that wait in the
@@ -168,14 +161,29 @@ class GrpcStream:
             self._reader = MessageReader(self.listener.limits.body_bytes)
         size = len(data)
         self._held += size
+        self._partial += size
         self._hold(size)
         for flags, message in self._reader.feed(data):
-            self._hold(-PREFIX_BYTES - len(message))
-            session.message_received(self._plain(flags, message))
+            whole = PREFIX_BYTES + len(message)
+            self._partial -= whole
+            self._hold(-whole)
+            session.message_received(message, flags != 0)
             if self.ended:
                 return
         if not session.full:
             self.credit()
+        self._await_rest(session, size)
+
+    def _await_rest(self, session: Session, size: int) -> None:
+        """A message that has begun must be complete in time, as long as the client may send it; `size` bytes came."""
+        if not self._partial or session.full:
+            self.expires = NEVER
+        elif self.expires == NEVER:
+            self._fresh = 0
+            self.expires = self.listener.loop.time() + self.listener.deadlines.body
+        else:
+            self._progress(size)
+        self._connection.expect(self._stream.id, self)
 
     def credit(self) -> None:
         """The session took what it was given: let the client send more."""
@@ -183,10 +191,12 @@ class GrpcStream:
             held, self._held = self._held, 0
             self._stream.consumed(held)
             self._connection.schedule_flush()
+            if self._partial and self._session is not None:
+                self._await_rest(self._session, 0)
 
     def _end_of_request(self) -> None:
         self.expires = NEVER
-        self._connection.unfinished.pop(self._stream.id, None)
+        self._connection.expect(self._stream.id, self)
         try:
             if self._reader is not None:
                 self._reader.finish()
@@ -198,8 +208,8 @@ class GrpcStream:
         except GatewayError as error:
             self._refuse(error)
             return
-        assert self._head is not None
-        self._task = self.listener.loop.create_task(self._unary(self._head, self._message))
+        assert self.head is not None
+        self._task = self.listener.loop.create_task(self._unary(self.head, self._message))
 
     def _refuse(self, error: GatewayError) -> None:
         """What the client sent cannot be taken: the call ends, and so does a session."""
@@ -213,6 +223,10 @@ class GrpcStream:
         listener = self.listener
         listener.requests_in_flight += 1
         try:
+            if self._compressed:
+                plain = await inflate_message(message, head, listener.limits.inflated_bytes)
+                self._hold(len(plain))
+                message = encode_message((plain,))
             framed = await listener.grpc.unary(head, message, listener, self._deadline)
             self._stream.send_all(REPLY_HEAD, framed, OK_TRAILERS)
             self._connection.schedule_flush()
@@ -239,7 +253,13 @@ class GrpcStream:
         """One message of a streaming answer."""
         if not self.ended:
             self._stream.send_data(encode_message((message,)))
+            self._connection.watch(self._stream)
             self._connection.schedule_flush()
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait for the client's window."""
+        return self._stream.queued
 
     @property
     def congested(self) -> bool:
@@ -267,17 +287,17 @@ class GrpcStream:
         if not self.ended:
             self.ended = True
             self.expires = NEVER
-            self.listener.buffered -= self._size
-            self._connection.stream_done(self._stream.id)
+            self._connection.hold(-self._size)
+            self._connection.stream_done(self._stream)
             self._connection.schedule_flush()
 
     def too_slow(self) -> None:
         """The request did not arrive in time."""
-        self.fail(GatewayError(Code.DEADLINE_EXCEEDED, "the request did not arrive in time", http_status=408))
+        self._refuse(GatewayError(Code.DEADLINE_EXCEEDED, "the request did not arrive in time", http_status=408))
 
     def writable(self) -> None:
         """There is room to send again."""
-        if self._session is not None and not self.congested:
+        if self._session is not None and not self.ended and not self.congested:
             self._session.client_writable()
 
     def stream_reset(self, code: int, remote: bool) -> None:
@@ -313,8 +333,8 @@ def not_one(count: str) -> GatewayError:
 
 
 def too_much_waits() -> GatewayError:
-    """This worker holds as many bytes of requests as it may."""
-    text = "too many request bytes are waiting in this worker"
+    """This worker holds as many bytes for clients as it may."""
+    text = "too many bytes are waiting in this worker"
     return GatewayError(Code.RESOURCE_EXHAUSTED, text, http_status=503, fault=Fault.BUSY, retry_after=1.0)
 
 
@@ -345,10 +365,10 @@ class GrpcService:
         envelope = oip_grpc.scan_request(payload)
         route = self._plane.snapshot.dispatch(envelope.model)
         route.in_flight.value += 1
-        started = self._loop.time()
+        started = perf_counter()
         code = 0
         try:
-            deadline = route.deadline(started, listener.deadlines.request, until)
+            deadline = route.deadline(self._loop, listener.deadlines.request, until)
             model, version = envelope.model, envelope.version
             if envelope.classified:
                 await self._plane.guard.check_classified(route, model, version, envelope.classified, deadline)
@@ -371,7 +391,7 @@ class GrpcService:
             code = code_of(error)
             raise
         finally:
-            route.finish("inference", code, self._loop.time() - started)
+            route.finish("inference", code, started)
 
     def open_session(self, method: Method, head: Head, stream: GrpcStream) -> Session:
         """The session of a streaming method."""
@@ -381,5 +401,5 @@ class GrpcService:
         if method.kind == "stream":
             return InferSession(self._plane, head, stream)
         if method.kind == "reflection":
-            return ReflectionSession(stream)
+            return ReflectionSession(self._plane, stream)
         return WatchSession(self._plane, stream)

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING
 
+from gateway.ingress.aside import inflate_message
 from gateway.ingress.grpc import too_much_waits
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded
@@ -88,18 +90,20 @@ class InferSession:
     def __init__(self, plane: DataPlane, head: Head, stream: GrpcStream) -> None:
         self._plane = plane
         self._stream = stream
-        self._started = plane.loop.time()
-        self._deadline = None if head.timeout is None else self._started + head.timeout
+        self._started = perf_counter()
+        self._deadline = None if head.timeout is None else plane.loop.time() + head.timeout
         self._timer = None if self._deadline is None else plane.loop.call_at(self._deadline, self._expire)
         self._metadata = plane.forwarding.of_head(head, stream.listener.config.forward_headers)
         self._route: Route | None = None
         self._upstreams: dict[Endpoint, Upstream] = {}
-        self._queue: deque[Buffer] = deque()
+        self._queue: deque[tuple[Buffer, bool]] = deque()
         self._queued_bytes = 0
+        self._inflated = 0  # of these, bytes that the message being forwarded grew to
         self._outstanding = 0
         self._pump: asyncio.Task[None] | None = None
         self._progress: asyncio.Future[None] | None = None
-        self._wants_final: Counter[str] = Counter()
+        self._wants_final: dict[str, deque[bool]] = {}
+        self._unsent = 0  # bytes of responses that are counted in the listener's `buffered`
         self._half_closed = self._closed = False
         stream.listener.requests_in_flight += 1
         stream.send_head()
@@ -115,14 +119,10 @@ class InferSession:
             or self._outstanding >= OUTSTANDING_REQUESTS
         )
 
-    def message_received(self, message: Buffer) -> None:
-        """One request; they are sent on in order."""
-        listener = self._stream.listener
-        self._queue.append(message)
-        self._queued_bytes += len(message)
-        listener.buffered += len(message)
-        if listener.buffered > listener.limits.buffered_bytes:
-            raise too_much_waits()
+    def message_received(self, message: Buffer, compressed: bool) -> None:
+        """One request; they are sent on in order. Raises `GatewayError` when too many bytes wait."""
+        self._queue.append((message, compressed))
+        self._count(len(message))
         if self._pump is None:
             self._pump = self._plane.loop.create_task(self._forward_queued())
 
@@ -135,11 +135,7 @@ class InferSession:
     async def _forward_queued(self) -> None:
         try:
             while self._queue:
-                message = self._queue[0]
-                try:
-                    await self._forward(message)
-                except GatewayError as error:
-                    await self._answer_error(message, error)
+                await self._forward_next(*self._queue[0])
                 if self._closed:
                     return
                 self._dequeue()
@@ -153,10 +149,35 @@ class InferSession:
             log.exception("forwarding a stream's request failed")
             self._fail(GatewayError(Code.INTERNAL, "internal error", fault=Fault.GATEWAY))
 
+    async def _forward_next(self, message: Buffer, compressed: bool) -> None:
+        try:
+            if compressed:
+                assert self._stream.head is not None
+                limit = self._stream.listener.limits.inflated_bytes
+                message = await inflate_message(message, self._stream.head, limit)
+                self._inflated = len(message)
+                self._count(self._inflated)
+            await self._forward(message)
+        except GatewayError as error:
+            await self._answer_error(message, error)
+            await self._client_reads()
+
+    async def _client_reads(self) -> None:
+        """Answers that cost no endpoint anything come no faster than the client takes them, and keep no loop."""
+        await asyncio.sleep(0)
+        while self._stream.congested and not self._closed:
+            await self._wait()
+
     def _dequeue(self) -> None:
-        size = len(self._queue.popleft())
-        self._queued_bytes -= size
-        self._stream.listener.buffered -= size
+        self._count(-len(self._queue.popleft()[0]) - self._inflated)
+        self._inflated = 0
+
+    def _count(self, size: int) -> None:
+        listener = self._stream.listener
+        self._queued_bytes += size
+        listener.buffered += size
+        if size > 0 and listener.buffered > listener.limits.buffered_bytes:
+            raise too_much_waits()
 
     def _credit(self) -> None:
         if not self.full:
@@ -183,8 +204,7 @@ class InferSession:
         while not envelope.id and self._waits_elsewhere(upstream):
             await self._wait()
             upstream = await self._upstream_for(route, call)
-        if envelope.wants_empty_final:
-            self._wants_final[envelope.id] += 1
+        self._wants_final.setdefault(envelope.id, deque()).append(envelope.wants_empty_final)
         self._outstanding += 1
         upstream.send([prefix(sum(map(len, parts))), *parts])
         while upstream.attempt.queued > UPSTREAM_QUEUE_BYTES and not upstream.attempt.ended:
@@ -250,24 +270,36 @@ class InferSession:
         except GatewayError as error:
             self._fail(error)
             return
-        last = envelope.final or (envelope.error_message != "" and not envelope.model)
-        if not (envelope.final and envelope.empty) or envelope.error_message or envelope.id in self._wants_final:
+        wanted = True
+        if envelope.final or (envelope.error_message and not envelope.model):
+            wanted = self._request_done(upstream, envelope)
+        if wanted or not envelope.empty or envelope.error_message:
             self._stream.send(message)
-        if last:
-            self._request_done(upstream, envelope)
         if self._stream.congested:
             upstream.attempt.pause()
+            self._count_unsent()
 
-    def _request_done(self, upstream: Upstream, envelope: oip_grpc.StreamEnvelope) -> None:
-        if envelope.id in self._wants_final:
-            self._wants_final[envelope.id] -= 1
-            if not self._wants_final[envelope.id]:
-                del self._wants_final[envelope.id]
+    def _request_done(self, upstream: Upstream, envelope: oip_grpc.StreamEnvelope) -> bool:
+        """Count a request off. True if its client wants to be told even by an empty response: the first one with that
+        id, should there be several."""
+        waiting = self._wants_final.get(envelope.id)
+        wanted = waiting is not None and waiting.popleft()
+        if not waiting:
+            self._wants_final.pop(envelope.id, None)
         if upstream.outstanding:
             self._outstanding -= 1
             upstream.release(1, "model" if envelope.error_message else "ok")
         self._credit()
         self.progress()
+        return wanted
+
+    def _count_unsent(self) -> None:
+        """What a slow client leaves waiting counts among what the worker holds for clients."""
+        listener = self._stream.listener
+        listener.buffered += self._stream.queued - self._unsent
+        self._unsent = self._stream.queued
+        if self._unsent and listener.buffered > listener.limits.buffered_bytes:
+            self._fail(too_much_waits())
 
     def upstream_ended(self, upstream: Upstream, error: GatewayError | None) -> None:
         """An endpoint ended its stream: with the client's, when it was asked to, or when requests are lost."""
@@ -285,6 +317,8 @@ class InferSession:
 
     def client_writable(self) -> None:
         """The client reads again, so the endpoints may send."""
+        self.progress()
+        self._count_unsent()
         for upstream in self._upstreams.values():
             upstream.attempt.resume()
 
@@ -317,12 +351,12 @@ class InferSession:
             upstream.release(upstream.outstanding, None)
             upstream.attempt.cancel()
         self._upstreams.clear()
-        self._stream.listener.buffered -= self._queued_bytes
+        self._stream.listener.buffered -= self._queued_bytes + self._unsent
         self._queue.clear()
-        self._queued_bytes = 0
+        self._queued_bytes = self._unsent = 0
         self._stream.listener.requests_in_flight -= 1
         if self._route is not None:
-            self._route.finish("inference", code, self._plane.loop.time() - self._started)
+            self._route.finish("inference", code, self._started)
 
 
 def unanswered(endpoint: Endpoint) -> GatewayError:

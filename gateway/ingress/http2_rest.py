@@ -6,37 +6,37 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.ingress.exchange import Request, Response
+from gateway.ingress.exchange import TARGET_BYTES, Body, Request, Response
+from gateway.ingress.http1_head import METHODS, SINGLE_FIELDS
 from gateway.ingress.listener import NEVER
 from transcoding.dialects.oip_json import encode_error
 from transcoding.http2 import hpack
 from transcoding.http2.errors import ErrorCode
+from transcoding.http2.flow import HIGH_WATER
 from transcoding.http2.hpack import HeaderBlock
 from transcoding.http2.stream import Stream
 from transcoding.message import Buffer
-from transcoding.status import GatewayError, invalid
+from transcoding.status import Code, GatewayError, invalid
 
 if TYPE_CHECKING:
     from gateway.ingress.http2 import Http2
 
 log = logging.getLogger(__name__)
 
-BODY_BYTES_PER_SECOND = 16 * 1024
-SINGLE_FIELDS = frozenset(
-    {b"content-length", b"content-type", b"content-encoding", b"authorization", b"inference-header-content-length"}
-)
+CONTINUE_HEAD = hpack.encode([(b":status", b"100")])
 
 
 class RestStream:
     """One REST request on one stream."""
 
-    __slots__ = ("_body", "_connection", "_request", "_room", "_size", "_stream", "_task", "expires")
+    __slots__ = ("_body", "_connection", "_fresh", "_held", "_request", "_room", "_stream", "_task", "expires")
 
     def __init__(self, connection: Http2, stream: Stream) -> None:
         self._connection = connection
         self._stream = stream
-        self._body: list[Buffer] = []
-        self._size = 0
+        self._body = Body()
+        self._held = 0
+        self._fresh = 0
         self._request: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
@@ -46,43 +46,53 @@ class RestStream:
     def headers_received(self, block: HeaderBlock, end_stream: bool) -> None:
         """The head of the request; trailers are ignored but end it."""
         if self._request is None:
-            if block.too_large:
-                self._refuse(431, "request head too large")
-                return
             try:
                 self._request = request_of(block)
+                self._check_length(block.content_length)
             except GatewayError as error:
                 self._refuse(error.http_status, error.message)
                 return
+            if b"expect" in self._request.headers and not end_stream:
+                self._stream.send_headers(CONTINUE_HEAD)
         if end_stream:
-            self._start()
+            self._start(self._request)
+
+    def _check_length(self, length: int) -> None:
+        limit = self._connection.listener.limits.body_bytes
+        if length > limit:
+            raise too_large(limit)
 
     def data_received(self, data: Buffer, end_stream: bool) -> None:
         """A piece of the body, bounded before it is kept."""
-        listener = self._connection.listener
+        connection, request = self._connection, self._request
         size = len(data)
         self._stream.consumed(size)
-        if self._task is not None:
+        if request is None or self._task is not None:
             return
-        self._size += size
-        listener.buffered += size
-        if self._size > listener.limits.body_bytes:
-            self._refuse(413, f"request body larger than {listener.limits.body_bytes} bytes")
-        elif listener.buffered > listener.limits.buffered_bytes:
+        self._held += size
+        if not connection.hold(size):
             self._refuse(503, "too many request bytes are waiting in this worker")
-        else:
-            self._body.append(data)
-            self.expires += size / BODY_BYTES_PER_SECOND
-            if end_stream:
-                self._start()
+            return
+        limit = connection.listener.limits.body_bytes
+        if self._held > limit:
+            error = too_large(limit)
+            self._refuse(error.http_status, error.message)
+            return
+        self._body.add(data)
+        if end_stream:
+            self._start(request)
+            return
+        self._fresh += size
+        if self._fresh >= connection.listener.body_quantum:
+            self._fresh = 0
+            self.expires = connection.listener.loop.time() + connection.listener.deadlines.body
 
-    def _start(self) -> None:
-        self.expires = NEVER
-        self._connection.unfinished.pop(self._stream.id, None)
-        if self._request is not None and self._task is None:
-            self._request.body = b"".join(self._body)
-            self._body.clear()
-            self._task = self._connection.listener.loop.create_task(self._answer(self._request))
+    def _start(self, request: Request) -> None:
+        if self._task is None:
+            self.expires = NEVER
+            self._connection.unfinished.pop(self._stream.id, None)
+            request.body = self._body.take()
+            self._task = self._connection.listener.loop.create_task(self._answer(request))
 
     async def _answer(self, request: Request) -> None:
         listener = self._connection.listener
@@ -118,30 +128,33 @@ class RestStream:
         self._connection.schedule_flush()
 
     async def _write_stream(self, response: Response) -> None:
-        stream, pieces = self._stream, response.stream
+        connection, stream, pieces = self._connection, self._stream, response.stream
         assert pieces is not None
         stream.send_headers(response_head(response, None), False)
-        self._connection.schedule_flush()
+        connection.schedule_flush()
         try:
             async for piece in pieces:
                 stream.send_data(piece)
-                self._connection.schedule_flush()
-                await self._connection.drained()
-                if stream.queued:
-                    self._room = self._connection.listener.loop.create_future()
+                connection.schedule_flush()
+                connection.watch(stream)
+                await connection.drained()
+                if stream.queued > HIGH_WATER:
+                    self._room = connection.listener.loop.create_future()
                     await self._room
             stream.send_data(b"", True)
         except GatewayError:
             log.debug("a streamed answer broke off")
             stream.reset(ErrorCode.INTERNAL_ERROR)
+        finally:
+            await pieces.aclose()
 
     def _refuse(self, status: int, message: str) -> None:
-        self._task = None
         self._request = None
-        self._body.clear()
+        self._body = Body()
         response = Response(status, (encode_error(message),))
         self._stream.send_all(response_head(response, len(response.body[0])), response.body[0], None)
-        self._stream.reset(ErrorCode.NO_ERROR)  # RFC 9113 §8.1: the rest of the request is not wanted
+        if self._stream.remote_open:
+            self._stream.reset(ErrorCode.NO_ERROR)  # RFC 9113 §8.1: the rest of the request is not wanted
         self._finish()
 
     def too_slow(self) -> None:
@@ -149,11 +162,11 @@ class RestStream:
         self._refuse(408, "the request's body did not arrive in time")
 
     def _finish(self) -> None:
-        listener = self._connection.listener
+        """Nothing more is to be done for the request. Called once or more."""
         self.expires = NEVER
-        listener.buffered -= self._size
-        self._size = 0
-        self._connection.stream_done(self._stream.id)
+        held, self._held = self._held, 0
+        self._connection.hold(-held)
+        self._connection.stream_done(self._stream)
         self._connection.schedule_flush()
 
     def writable(self) -> None:
@@ -162,31 +175,54 @@ class RestStream:
             self._room.set_result(None)
 
     def stream_reset(self, code: int, remote: bool) -> None:
-        """The client gave up, or its connection is gone."""
+        """The client gave up, or is gone. A task that has not run yet never will, so nothing is left to it."""
         if self._task is not None:
             self._task.cancel()
-        else:
-            self._finish()
+        self._finish()
 
 
 def request_of(block: HeaderBlock) -> Request:
-    """The request of a header block; the result for the fields is kept with the block, which repeats."""
+    """The request of a header block; the result for the fields is kept with the block, which repeats.
+
+    Raises GatewayError, whose HTTP status is to be answered.
+    """
     memo = block.memo
     if not isinstance(memo, Request):
-        method, target, headers = b"", b"", {}
-        for name, value in block.fields:
-            if name == b":method":
-                method = value
-            elif name == b":path":
-                target = value
-            elif name == b":authority":
-                headers.setdefault(b"host", value)
-            elif not name.startswith(b":"):
-                if name in headers and name in SINGLE_FIELDS:
-                    raise invalid(f"{name.decode('latin-1')}: expected at most one")
-                headers[name] = headers[name] + b", " + value if name in headers else value
-        memo = block.memo = Request(method, target, headers, b"")
+        memo = block.memo = checked(block)
     return Request(memo.method, memo.target, memo.headers, b"")
+
+
+def checked(block: HeaderBlock) -> Request:
+    """The request of a header block without its body. Raises GatewayError."""
+    if block.too_large:
+        raise GatewayError(Code.RESOURCE_EXHAUSTED, "request head too large", http_status=431)
+    method, target, authority = b"", b"", None
+    headers: dict[bytes, bytes] = {}
+    for name, value in block.fields:
+        if name == b":method":
+            method = value
+        elif name == b":path":
+            target = value
+        elif name == b":authority":
+            authority = value
+        elif not name.startswith(b":"):
+            if name in headers and name in SINGLE_FIELDS:
+                raise invalid(f"{name.decode('latin-1')}: expected at most one")
+            headers[name] = headers[name] + b", " + value if name in headers else value
+    if authority is not None and headers.setdefault(b"host", authority).lower() != authority.lower():
+        raise invalid("host: expected the same as :authority")  # RFC 9113 §8.3.1
+    if method not in METHODS:
+        raise GatewayError(Code.UNIMPLEMENTED, "Method Not Allowed", http_status=405)
+    if len(target) > TARGET_BYTES:
+        raise GatewayError(Code.INVALID_ARGUMENT, f"request target longer than {TARGET_BYTES} bytes", http_status=414)
+    if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
+        raise GatewayError(Code.INVALID_ARGUMENT, "expect: only 100-continue is understood", http_status=417)
+    return Request(method, target, headers, b"")
+
+
+def too_large(limit: int) -> GatewayError:
+    """The answer to a body above the limit, in bytes."""
+    return GatewayError(Code.RESOURCE_EXHAUSTED, f"request body larger than {limit} bytes", http_status=413)
 
 
 def response_head(response: Response, size: int | None) -> bytes:

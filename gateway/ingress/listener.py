@@ -7,19 +7,24 @@ and one sweep per listener looks at all of them a few times per deadline.
 from __future__ import annotations
 
 import asyncio
+import logging
+import resource
 import socket
-import ssl
 from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from config.schema import Listener as ListenerConfig
+from gateway.ingress.exchange import BODY_BYTES_PER_SECOND
 from gateway.ingress.handshakes import refuse_handshakes, unaccepted
+from gateway.ingress.http1_known import KnownHeads
 from gateway.telemetry.metrics import Metrics
 from routing.tasks import spawn
 
 if TYPE_CHECKING:
     from gateway.ingress.grpc import GrpcService
     from gateway.ingress.rest import RestService
+
+log = logging.getLogger(__name__)
 
 NEVER = float("inf")
 SWEEPS_PER_DEADLINE = 8
@@ -28,6 +33,9 @@ BACKLOG = 4096
 DRAIN_IDLE = 1.0
 """Seconds without a request after which a connection closes while draining: a client that uses it meanwhile is told on
 that answer to go away, and loses nothing."""
+# A peer that vanished without a word is noticed after about two minutes (tcp(7)); accepted sockets inherit this.
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
+FILES_BESIDE_CONNECTIONS = 256
 
 
 class OpenConnection(Protocol):
@@ -57,6 +65,7 @@ class Listener:
         self.deadlines = config.deadlines
         self.rest = rest
         self.grpc = grpc
+        self.known_heads = KnownHeads()
         self.apis = frozenset(config.apis)
         self.loop = asyncio.get_running_loop()
         self.connections: set[OpenConnection] = set()
@@ -64,6 +73,7 @@ class Listener:
         self.draining = False
         self.requests_in_flight = 0
         self.buffered = 0
+        self.body_quantum = BODY_BYTES_PER_SECOND * config.deadlines.body
         self.refused = metrics.counter("penstock_refused_total", ("connections",))
         self.received = metrics.counter("penstock_bytes_received_total", (config.name,))
         self.sent = metrics.counter("penstock_bytes_sent_total", (config.name,))
@@ -73,17 +83,16 @@ class Listener:
         self._sweeper: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        """Bind and listen. Raises OSError."""
-        from gateway.ingress.edge import Edge  # the edge needs this module's types
+        """Bind and listen. Raises OSError, also for TLS files that cannot be used."""
+        from gateway.ingress.edge import Edge  # both need this module's types
+        from gateway.ingress.tls import Tls, tls_context
 
+        allow_files(self.limits.connections + FILES_BESIDE_CONNECTIONS)
+        tls = self.config.tls
+        context = None if tls is None else tls_context(tls)
         sock = self._socket = bind(self.config.address)
-        context = tls_context(self.config)
         self._server = await self.loop.create_server(
-            lambda: Edge(self),
-            sock=sock,
-            backlog=BACKLOG,
-            ssl=context,
-            ssl_handshake_timeout=self.deadlines.handshake if context else None,
+            lambda: Edge(self) if context is None else Tls(self, context), sock=sock, backlog=BACKLOG
         )
         self._sweeper = spawn(self._sweep(), f"deadlines of {self.config.name}")
 
@@ -112,6 +121,10 @@ class Listener:
         """The edge found out which protocol a connection speaks."""
         protocol = type(new).__name__.lower()
         self.metrics.counter("penstock_connections_accepted_total", (self.config.name, protocol)).value += 1
+        self.exchange(old, new)
+
+    def exchange(self, old: OpenConnection, new: OpenConnection) -> None:
+        """Another object stands for the same connection."""
         self.connections.discard(old)
         self.connections.add(new)
 
@@ -127,7 +140,14 @@ class Listener:
         """End what takes too long."""
         now = self.loop.time()
         for connection in [each for each in self.connections if each.expires <= now]:
+            self._expire(connection, now)
+
+    def _expire(self, connection: OpenConnection, now: float) -> None:
+        try:
             connection.expired(now)
+        except Exception:
+            log.exception("a deadline failed")  # and must not end those of all other connections
+            connection.abort()
 
     def start_draining(self) -> None:
         """Idle connections close soon, busy ones after their requests; new ones are still accepted, for one request
@@ -167,6 +187,8 @@ def bind(address: str) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
         sock.bind((host, int(port)))
     except OSError as error:
         sock.close()
@@ -175,18 +197,10 @@ def bind(address: str) -> socket.socket:
     return sock
 
 
-def tls_context(config: ListenerConfig) -> ssl.SSLContext | None:
-    """TLS as the listener says, offering HTTP/2 and HTTP/1.1 by ALPN."""
-    tls = config.tls
-    if tls is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3 if tls.min_version == "1.3" else ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.load_cert_chain(tls.certificate, tls.key)
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    if tls.client_ca:
-        context.load_verify_locations(tls.client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
+def allow_files(wanted: int) -> None:
+    """Raise the soft limit of open files towards `wanted`, as far as the hard one allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING
 
+from gateway.ingress.aside import inflate_small
 from gateway.ingress.grpc import not_one
 from transcoding.health import service_of, watched
 from transcoding.message import Buffer
@@ -14,6 +17,9 @@ from transcoding.status import Code, Fault, GatewayError
 if TYPE_CHECKING:
     from gateway.ingress.grpc import GrpcStream
     from gateway.worker import DataPlane
+
+ANSWERS_PER_TURN = 32
+QUESTION_BYTES = 4096
 
 gateway_reflection = cache(gateway_reflector)
 
@@ -30,11 +36,11 @@ class WatchSession:
         self._told: bytes | None = None
         stream.send_head()
 
-    def message_received(self, message: Buffer) -> None:
+    def message_received(self, message: Buffer, compressed: bool) -> None:
         """The service to watch."""
         if self._request is not None:
             raise not_one("several")
-        request = bytes(message)
+        request = bytes(inflate_small(message, self._stream.head) if compressed else message)
         service_of(request)
         if self._plane.ending:
             raise going_away()
@@ -71,32 +77,67 @@ class WatchSession:
 
 
 class ReflectionSession:
-    """`ServerReflectionInfo`: one answer per question, in order."""
+    """`ServerReflectionInfo`: one answer per question, in order.
 
-    def __init__(self, stream: GrpcStream) -> None:
+    An answer can be a thousand times as large as its question, so questions wait while the client does not read, and
+    only some are answered in one turn of the event loop.
+    """
+
+    def __init__(self, plane: DataPlane, stream: GrpcStream) -> None:
+        self._loop = plane.loop
         self._reflector = gateway_reflection()
         self._stream = stream
+        self._questions: deque[bytes] = deque()
+        self._next_turn: asyncio.Handle | None = None
+        self._half_closed = False
         stream.send_head()
 
     @property
     def full(self) -> bool:
         """The client asks faster than it reads."""
-        return self._stream.congested
+        return len(self._questions) > ANSWERS_PER_TURN or self._stream.congested
 
-    def message_received(self, message: Buffer) -> None:
-        """Answer at once."""
-        self._stream.send(self._reflector.answer(bytes(message)))
+    def message_received(self, message: Buffer, compressed: bool) -> None:
+        """Answer in its turn. Raises `GatewayError` for a question that nobody needs to ask at such length."""
+        if compressed:
+            message = inflate_small(message, self._stream.head)
+        if len(message) > QUESTION_BYTES:
+            raise GatewayError(Code.INVALID_ARGUMENT, f"question longer than {QUESTION_BYTES} bytes")
+        self._questions.append(bytes(message))
+        if self._next_turn is None:
+            self._next_turn = self._loop.call_soon(self._answer_some)
+
+    def _answer_some(self) -> None:
+        self._next_turn = None
+        for _ in range(min(ANSWERS_PER_TURN, len(self._questions))):
+            if self._stream.congested or self._stream.ended:
+                return
+            try:
+                self._stream.send(self._reflector.answer(self._questions.popleft()))
+            except GatewayError as error:
+                self._stream.fail(error)
+                return
+        if self._questions:
+            self._next_turn = self._loop.call_soon(self._answer_some)
+        elif self._half_closed:
+            self._stream.finish()
+        else:
+            self._stream.credit()
 
     def half_closed(self) -> None:
-        """All questions are answered."""
-        self._stream.finish()
+        """All questions were asked."""
+        self._half_closed = True
+        if self._next_turn is None:
+            self._answer_some()
 
     def client_writable(self) -> None:
-        """Take more questions."""
-        self._stream.credit()
+        """Go on."""
+        if self._next_turn is None:
+            self._answer_some()
 
     def client_gone(self, code: int = Code.CANCELLED) -> None:
-        """Nothing is held."""
+        """Nobody asks any more."""
+        self._questions.clear()
 
 
 def going_away() -> GatewayError:

@@ -31,8 +31,14 @@ Attempt = UnaryAttempt | StreamAttempt
 
 BACKOFF_FIRST, BACKOFF_CAP = 0.05, 2.0
 MIB = 1024 * 1024
+# The connection's window is as good as none: a stream whose reader is slow is stopped by its own window, and those
+# that share the connection go on.
 UPSTREAM_LIMITS = Http2Limits(
-    stream_window=4 * MIB, connection_window=16 * MIB, nuisances=100_000, nuisances_per_second=10_000
+    stream_window=4 * MIB,
+    connection_window=2**31 - 1,
+    max_frame=64 * 1024,
+    nuisances=100_000,
+    nuisances_per_second=10_000,
 )
 NODELAY_SAFE_JOIN = 64 * 1024
 

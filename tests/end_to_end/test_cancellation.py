@@ -18,7 +18,7 @@ from deploy.triton import Triton
 from tests.support.counters import assert_nothing_held, value
 from tests.support.deadline import until
 from tests.support.gateway import Gateway
-from tests.support.h2_client import H2Client
+from tests.support.h2_requests import H2Client
 from tests.support.leavers import (
     GRPC,
     MANY_RESPONSES,

@@ -27,6 +27,8 @@ from deploy.triton import free_ports
 ROOT = Path(__file__).resolve().parent.parent.parent
 ALL_APIS = ("inference", "metadata", "statistics", "repository", "trace", "logging", "shared_memory")
 START_SECONDS = 60.0
+# Ends the gateway's process group when the pipe closes that only the test run holds open, even if SIGKILL ends the run.
+GUARD = 'read -r line; kill -s KILL -- "-$0"'
 
 
 class Gateway:
@@ -58,6 +60,7 @@ class Gateway:
         }
         self.log = self.directory / "gateway.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
@@ -97,6 +100,9 @@ class Gateway:
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
             )
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", GUARD, str(self._process.pid)], stdin=subprocess.PIPE, start_new_session=True
+        )
         return self.wait_ready()
 
     def wait_ready(self, timeout: float = START_SECONDS) -> Gateway:
@@ -123,7 +129,7 @@ class Gateway:
 
     def stop(self, grace: float = 15.0) -> int | None:
         """SIGTERM, and SIGKILL for all of its processes after `grace` seconds; the exit code."""
-        if self._process is None:
+        if self._process is None or self._guard is None:
             return None
         self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -131,6 +137,8 @@ class Gateway:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         code = self._process.wait(grace)
+        self._guard.kill()
+        self._guard.communicate()
         shutil.rmtree(self.directory, ignore_errors=True)
         return code
 

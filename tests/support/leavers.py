@@ -16,7 +16,7 @@ from typing import Any
 import grpc
 import numpy as np
 
-from tests.support.h2_client import H2Client
+from tests.support.h2_requests import H2Client
 from tests.support.load import CHANNEL_OPTIONS
 from tests.support.messages import infer_request, stub
 from transcoding.grpc_framing import encode_message

@@ -177,8 +177,8 @@ MANAGEMENT = [
     manage("of a model", "TraceSetting", model_name="simple"),
     manage("of an unknown model", "TraceSetting", "unknown-model-404", model_name="nope"),
     manage("now", "LogSettings"),
-    Call("an unknown method", SERVICE + "Nothing", b""),
-    Call("an unknown service", "/nowhere.Service/Nothing", b""),
+    Call("an unknown method", SERVICE + "Nothing", b"", "unknown-method", "UNIMPLEMENTED"),
+    Call("an unknown service", "/nowhere.Service/Nothing", b"", "unknown-method", "UNIMPLEMENTED"),
     Call("health", "/grpc.health.v1.Health/Check", b""),
     Call(
         "health of the service",

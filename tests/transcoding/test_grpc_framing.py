@@ -115,9 +115,16 @@ def test_a_bomb_stops_at_the_limit() -> None:
     with pytest.raises(GatewayError) as caught:
         inflate(bomb, "deflate", 1000)
     assert (caught.value.code, caught.value.http_status) == (Code.RESOURCE_EXHAUSTED, 413)
-    members = gzip.compress(b"x" * 10) * 1000
+    members = gzip.compress(b"x" * 100) * 11
     with pytest.raises(GatewayError, match="limit of 1000"):
         inflate(members, "gzip", 1000)
+
+
+def test_a_message_of_many_gzip_members_is_refused() -> None:
+    """Looking at each member would take time that grows with the square of their number."""
+    assert inflate(gzip.compress(b"x") * 16, "gzip", 1000) == b"x" * 16
+    with pytest.raises(GatewayError, match="more than 16 members"):
+        inflate(gzip.compress(b"") * 100_000, "gzip", 1000)
 
 
 @pytest.mark.parametrize(
@@ -199,3 +206,8 @@ def test_trailers() -> None:
 )
 def test_status(fields: list[tuple[bytes, bytes]], status: tuple[int, str] | None) -> None:
     assert framing.parse_status(fields) == status
+
+
+def test_blanks_at_the_ends_of_a_message_are_escaped() -> None:
+    assert framing.encode_grpc_message(" got [1,2]. ") == b"%20got [1,2].%20"
+    assert framing.decode_grpc_message(b"%20got [1,2].%20") == " got [1,2]. "

@@ -53,6 +53,8 @@ class Connection(Control):
         super().__init__(limits, rules, clock)
         self._held = bytearray()  # the beginning of a frame that is not complete yet
         self._needed = 0  # bytes of that frame to go on with; 0 when nothing is held
+        self._begun = 0  # counts frames and header blocks that were begun and not complete at once
+        self._block_begun = 0
         self._greeted = False  # the peer's first SETTINGS arrived
         self._block: _OpenBlock | None = None
         self._ordinary = False  # nothing restricts the next frame: greeted, and no header block is open
@@ -68,9 +70,11 @@ class Connection(Control):
         raise NotImplementedError
 
     @property
-    def in_header_block(self) -> bool:
-        """A frame or a header block has begun and is not complete."""
-        return self._block is not None or self._needed > 0
+    def incomplete(self) -> int:
+        """0, or a number for the frame or header block that is not complete; another one has another number."""
+        if self._block is not None:
+            return self._block_begun
+        return self._begun if self._needed else 0
 
     def receive(self, data: bytes) -> None:
         """Take what was read from the socket. What comes after `closed` is ignored."""
@@ -107,6 +111,7 @@ class Connection(Control):
             if begin + length > end:
                 self._held += data[at:]
                 self._needed = HEAD_SIZE + length
+                self._begun += 1
                 return
             at = begin + length
             if sid > LARGEST_ID:
@@ -137,6 +142,7 @@ class Connection(Control):
         if at < end and not self.closed:
             self._held += data[at:]
             self._needed = HEAD_SIZE
+            self._begun += 1
 
     def _check_order(self, kind: int, flags: int, sid: int) -> None:
         """The first frame is SETTINGS, and nothing stands inside a header block (RFC 9113 §3.4, §6.10)."""
@@ -225,6 +231,8 @@ class Connection(Control):
             self._headers(sid, self._decoder.decode(fragment), flags & END_STREAM)
         else:
             self._block = _OpenBlock(sid, flags & END_STREAM, fragment)
+            self._begun += 1
+            self._block_begun = self._begun
             self._ordinary = False
 
     def _continue_block(self, flags: int, payload: bytes) -> None:

@@ -29,14 +29,16 @@ class Outbox:
     """What one stream has queued because a window is closed.
 
     `tail` ends the stream after the data: None when nothing ends it yet, b"" for END_STREAM on the last DATA frame,
-    else an encoded block of trailers. `waiting` says that the stream is in the connection's round robin.
+    else an encoded block of trailers. `waiting` says that the stream is in the connection's round robin, `taken` counts
+    the bytes that left.
     """
 
-    __slots__ = ("above", "chunks", "size", "tail", "waiting")
+    __slots__ = ("above", "chunks", "size", "tail", "taken", "waiting")
 
     def __init__(self) -> None:
         self.chunks: deque[memoryview] = deque()
         self.size = 0
+        self.taken = 0
         self.tail: bytes | None = None
         self.above = False
         self.waiting = False
@@ -56,6 +58,7 @@ class Outbox:
             self.chunks[0] = first[most:]
             first = first[:most]
         self.size -= len(first)
+        self.taken += len(first)
         return first
 
     def __repr__(self) -> str:

@@ -1,0 +1,30 @@
+"""The gateway that all tests of hostile clients share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.fake_backend import FakeBackend
+from tests.support.hostile import HostileGateway
+
+
+@pytest.fixture(scope="session")
+def _hostile_gateway() -> Iterator[HostileGateway]:
+    with FakeBackend() as backend, HostileGateway(backend) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def hostile(_hostile_gateway: HostileGateway) -> Iterator[HostileGateway]:
+    """All that a module does to it leaves nothing behind."""
+    yield _hostile_gateway
+    _hostile_gateway.assert_calm()
+
+
+@pytest.fixture
+def bystander(hostile: HostileGateway) -> Iterator[None]:
+    """Somebody else uses the gateway all the while, and notices nothing."""
+    with hostile.bystander():
+        yield
