@@ -12,12 +12,22 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.ingress.grpc_head import Head, head_of
+from gateway.ingress.grpc_message import (
+    PREFIX_BYTES,
+    is_whole,
+    not_one,
+    plain,
+    sequence_of,
+    too_large,
+    too_much_waits,
+    unpinned,
+)
 from gateway.ingress.listener import NEVER, Listener
 from gateway.snapshot import code_of
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded, min_deadline
 from transcoding.dialects import oip_grpc
-from transcoding.grpc_framing import MessageReader, encode_message, inflate, prefix, trailers_block
+from transcoding.grpc_framing import MessageReader, encode_message, prefix, trailers_block
 from transcoding.http2 import hpack
 from transcoding.http2.errors import ErrorCode
 from transcoding.http2.flow import HIGH_WATER
@@ -34,8 +44,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BODY_BYTES_PER_SECOND = 16 * 1024
-PREFIX_BYTES = 5
-PINNED_SLACK = 64 * 1024
 REPLY_HEAD = hpack.encode([(b":status", b"200"), (b"content-type", b"application/grpc")])
 OK_TRAILERS = hpack.encode([(b"grpc-status", b"0")])
 ACCEPTED_ENCODINGS = hpack.encode([(b"grpc-accept-encoding", b"identity,deflate,gzip")])
@@ -141,10 +149,11 @@ class GrpcStream:
         for flags, message in self._reader.feed(data):
             if self._message is not None:
                 raise not_one("several")
-            plain = self._plain(flags, message)
+            assert self._head is not None
+            message = plain(flags, message, self._head.encoding, self.listener.limits)
             if flags:
-                self._hold(len(plain))
-            self._message = encode_message((plain,))
+                self._hold(len(message))
+            self._message = encode_message((message,))
 
     def _hold(self, size: int) -> None:
         listener = self.listener
@@ -152,15 +161,6 @@ class GrpcStream:
         listener.buffered += size
         if size > 0 and listener.buffered > listener.limits.buffered_bytes:
             raise too_much_waits()
-
-    def _plain(self, flags: int, message: Buffer) -> Buffer:
-        """The message, inflated when it is compressed."""
-        if not flags:
-            return message
-        assert self._head is not None
-        if self._head.encoding == "identity":
-            raise GatewayError(Code.INTERNAL, "a compressed message in a call without grpc-encoding", http_status=400)
-        return inflate(message, self._head.encoding, self.listener.limits.inflated_bytes)
 
     def _feed_session(self, session: Session, data: Buffer) -> None:
         """Give the session what is complete. A message that is still arriving is counted here, those that wait in the
@@ -172,7 +172,8 @@ class GrpcStream:
         self._hold(size)
         for flags, message in self._reader.feed(data):
             self._hold(-PREFIX_BYTES - len(message))
-            session.message_received(self._plain(flags, message))
+            assert self._head is not None
+            session.message_received(plain(flags, message, self._head.encoding, self.listener.limits))
             if self.ended:
                 return
         if not session.full:
@@ -295,35 +296,6 @@ class GrpcStream:
             self._session.client_gone()
 
 
-def is_whole(data: Buffer, size: int) -> bool:
-    """Is this exactly one uncompressed message with its prefix?"""
-    return size >= 5 and not data[0] and int.from_bytes(data[1:5], "big") == size - 5
-
-
-def unpinned(data: Buffer) -> Buffer:
-    """The bytes, copied when they are a view that would keep a much larger read of the socket alive."""
-    if type(data) is memoryview and len(data.obj) > PINNED_SLACK + 4 * len(data):  # type: ignore[arg-type]
-        return bytes(data)
-    return data
-
-
-def too_large(limit: int) -> GatewayError:
-    """A message over the cap."""
-    return GatewayError(Code.RESOURCE_EXHAUSTED, f"message larger than {limit} bytes", http_status=413)
-
-
-def not_one(count: str) -> GatewayError:
-    """A request with another number of messages than a unary method takes; the code is that of the gRPC libraries
-    (https://grpc.github.io/grpc/core/md_doc_statuscodes.html)."""
-    return GatewayError(Code.UNIMPLEMENTED, f"expected one message, got {count}")
-
-
-def too_much_waits() -> GatewayError:
-    """This worker holds as many bytes for clients as it may."""
-    text = "too many bytes are waiting in this worker"
-    return GatewayError(Code.RESOURCE_EXHAUSTED, text, http_status=503, fault=Fault.BUSY, retry_after=1.0)
-
-
 class GrpcService:
     """Answers the unary methods, and opens sessions for the streaming ones."""
 
@@ -370,7 +342,7 @@ class GrpcService:
                 message,
                 metadata=self._plane.forwarding.of_head(head, listener.config.forward_headers),
                 deadline=deadline,
-                sequence="" if envelope.sequence_id is None else str(envelope.sequence_id),
+                sequence=sequence_of(envelope) if envelope.parameters else "",
             )
             return (await route.handler(call)).framed
         except BaseException as error:

@@ -6,7 +6,7 @@ from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING
 
-from gateway.ingress.grpc import not_one
+from gateway.ingress.grpc_message import not_one
 from transcoding.health import service_of, watched
 from transcoding.message import Buffer
 from transcoding.reflection import SERVICES, gateway_reflector
