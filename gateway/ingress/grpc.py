@@ -174,8 +174,6 @@ class GrpcStream:
             self._hold(-PREFIX_BYTES - len(message))
             assert self._head is not None
             session.message_received(plain(flags, message, self._head.encoding, self.listener.limits))
-            if self.ended:
-                return
         if not session.full:
             self.credit()
 
