@@ -13,6 +13,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.ingress.aside import inflate_message
 from gateway.ingress.grpc_head import Head, head_of
+from gateway.ingress.grpc_message import (
+    PREFIX_BYTES,
+    is_whole,
+    not_one,
+    sequence_of,
+    too_large,
+    too_much_waits,
+    unpinned,
+)
 from gateway.ingress.listener import NEVER, Listener
 from gateway.snapshot import code_of
 from routing.call import Call
@@ -34,8 +43,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PREFIX_BYTES = 5
-PINNED_SLACK = 64 * 1024
 REPLY_HEAD = hpack.encode([(b":status", b"200"), (b"content-type", b"application/grpc")])
 OK_TRAILERS = hpack.encode([(b"grpc-status", b"0")])
 ACCEPTED_ENCODINGS = hpack.encode([(b"grpc-accept-encoding", b"identity,deflate,gzip")])
@@ -309,35 +316,6 @@ class GrpcStream:
             self._session.client_gone()
 
 
-def is_whole(data: Buffer, size: int) -> bool:
-    """Is this exactly one uncompressed message with its prefix?"""
-    return size >= 5 and not data[0] and int.from_bytes(data[1:5], "big") == size - 5
-
-
-def unpinned(data: Buffer) -> Buffer:
-    """The bytes, copied when they are a view that would keep a much larger read of the socket alive."""
-    if type(data) is memoryview and len(data.obj) > PINNED_SLACK + 4 * len(data):  # type: ignore[arg-type]
-        return bytes(data)
-    return data
-
-
-def too_large(limit: int) -> GatewayError:
-    """A message over the cap."""
-    return GatewayError(Code.RESOURCE_EXHAUSTED, f"message larger than {limit} bytes", http_status=413)
-
-
-def not_one(count: str) -> GatewayError:
-    """A request with another number of messages than a unary method takes; the code is that of the gRPC libraries
-    (https://grpc.github.io/grpc/core/md_doc_statuscodes.html)."""
-    return GatewayError(Code.UNIMPLEMENTED, f"expected one message, got {count}")
-
-
-def too_much_waits() -> GatewayError:
-    """This worker holds as many bytes for clients as it may."""
-    text = "too many bytes are waiting in this worker"
-    return GatewayError(Code.RESOURCE_EXHAUSTED, text, http_status=503, fault=Fault.BUSY, retry_after=1.0)
-
-
 class GrpcService:
     """Answers the unary methods, and opens sessions for the streaming ones."""
 
@@ -384,7 +362,7 @@ class GrpcService:
                 message,
                 metadata=self._plane.forwarding.of_head(head, listener.config.forward_headers),
                 deadline=deadline,
-                sequence="" if envelope.sequence_id is None else str(envelope.sequence_id),
+                sequence=sequence_of(envelope) if envelope.parameters else "",
             )
             return (await route.handler(call)).framed
         except BaseException as error:

@@ -19,7 +19,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.ingress.aside import inflate_message
-from gateway.ingress.grpc import too_much_waits
+from gateway.ingress.grpc_message import sequence_of, too_much_waits
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded
 from routing.connectors.streaming import StreamAttempt
@@ -198,7 +198,7 @@ class InferSession:
             parts = oip_grpc.set_version(message, version)
         if not envelope.wants_empty_final:
             parts.append(WANT_FINAL)
-        sequence = "" if envelope.sequence_id is None else str(envelope.sequence_id)
+        sequence = sequence_of(envelope)
         call = Call(METHOD, model, version, (), metadata=self._metadata, deadline=self._deadline, sequence=sequence)
         upstream = await self._upstream_for(route, call)
         while not envelope.id and self._waits_elsewhere(upstream):

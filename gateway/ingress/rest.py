@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.ingress.aside import inflate_aside
 from gateway.ingress.exchange import EVENTS, JSON, OCTETS, Field, Request, Response
 from gateway.ingress.generate import Generation, framed, sequence_of
-from gateway.ingress.grpc import too_much_waits
+from gateway.ingress.grpc_message import too_much_waits
 from gateway.ingress.listener import Listener
 from gateway.snapshot import code_of
 from routing.call import Call

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from gateway.ingress.aside import inflate_small
-from gateway.ingress.grpc import not_one
+from gateway.ingress.grpc_message import not_one
 from transcoding.health import service_of, watched
 from transcoding.message import Buffer
 from transcoding.reflection import SERVICES, gateway_reflector

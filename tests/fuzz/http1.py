@@ -2,9 +2,9 @@
 
     python -m tests.fuzz.http1 --count 1000000 --seed 1
 
-Promises: no bytes make it raise; what reaches the service is a well-formed request within the limits; and however the bytes
-are cut into reads, the same requests come out in the same order with the same answers, so nobody can make two hops read
-one stream differently. At the end nothing is held.
+Promises: no bytes make it raise; what reaches the service is a well-formed request within the limits; and however the
+bytes are cut into reads, the same requests come out in the same order with the same answers, so nobody can make two hops
+read one stream differently. At the end nothing is held.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ SEEDS = [
     b"POST /large HTTP/1.1\r\nHost: a\r\nContent-Length: 90000\r\n\r\n" + b"x" * 90_000,
 ]
 TOKENS = [
-    b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b"Content-Length: 3\r\n", b"Content-Length: +3\r\n", b"Host: b\r\n",
-    b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: x\r\n", b"0\r\n\r\n", b"ffffffffffffffff\r\n", b"HTTP/1.1",
-    b"GET ", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\xff", b"x" * 3000, b" : ", b"\r\n x", b"#", b"//", b"Expect: x\r\n",
+    b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b"Content-Length: 3\r\n", b"Content-Length: +3\r\n",
+    b"Host: b\r\n",     b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: x\r\n", b"0\r\n\r\n", b"ffffffffffffffff\r\n", b"HTTP/1.1",
+    b"GET ", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\xff", b"x" * 3000, b" : ", b"\r\n x", b"#", b"//",
+    b"Expect: x\r\n",
 ]  # fmt: skip
 
 

@@ -204,6 +204,14 @@ class TestTimeouts:
         assert raw(plane, question, path=path, headers=[("grpc-timeout", "200m")]).status == "4"
         release.set()
 
+    def test_the_listeners_bounds_questions(self, server: ModelServer, monkeypatch: Any) -> None:
+        release = threading.Event()
+        monkeypatch.setattr(server, "_model", lambda name, context: release.wait(10) and Model())
+        question = framed(pb.ModelMetadataRequest(name="m").SerializeToString())
+        with a_plane(server.address, listen=[a_listener(deadlines=Deadlines(request=0.2))]) as plane:
+            assert raw(plane, question, path="/inference.GRPCInferenceService/ModelMetadata").status == "4"
+        release.set()
+
     def test_it_bounds_the_wait_for_a_connection(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as full:  # nobody ever accepts, or speaks
             address = f"127.0.0.1:{full.getsockname()[1]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 import time
 from collections.abc import Iterator
@@ -141,6 +142,37 @@ class TestPressure:
                 gate.set()
                 sender.join(20)
                 assert (client.finish(stream).status, len(client.calls[stream].messages)) == ("0", total)
+            plane.wait_idle()
+
+    def test_a_failure_comes_behind_what_the_client_has_not_taken(self) -> None:
+        with (
+            model_server(stream=by_model(m=once)) as server,
+            a_plane(server.address) as plane,
+            h2_client(plane.port(), window=1000, credit=False) as client,
+        ):
+            stream = client.grpc(PATH)
+            client.send(stream, framed(request_of(numbers=range(20_000)).SerializeToString()))
+            until(lambda: plane.held().keys() == {"requests", "in flight", "buffered"}, 5)
+            client.send(stream, framed(b"", flags=7))
+            plane.wait_idle()
+            client.send(stream, b"more that nobody wants")
+            client.credit = True
+            client.give(stream)
+            call = client.finish(stream)
+            assert (call.status, call.reset, len(call.messages)) == ("13", None, 1)
+
+    def test_what_inflates_is_counted_for_the_listener(self) -> None:
+        limits = Limits(buffered_bytes=100_000)
+        message = gzip.compress(request_of(numbers=[0] * 50_000).SerializeToString())
+        with (
+            model_server(stream=by_model(m=once)) as server,
+            a_plane(server.address, listen=[a_listener(limits=limits)]) as plane,
+            h2_client(plane.port()) as client,
+        ):
+            stream = client.grpc(PATH, [("grpc-encoding", "gzip")])
+            client.send(stream, framed(message, flags=1))
+            call = client.finish(stream)
+            assert (call.status, call.message) == ("8", "too many bytes are waiting in this worker")
             plane.wait_idle()
 
     def test_what_waits_for_slow_clients_is_bounded_together(self) -> None:

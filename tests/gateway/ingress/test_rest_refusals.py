@@ -145,6 +145,7 @@ class TestRefusals:
                 assert plane.get("/v2/models/m").status == 504
                 assert plane.post(INFER, BYTES, {LENGTH: "0"}).status == 504
                 assert plane.post("/v2/models/m/generate", DOCUMENT).status == 504
+                release.set()
                 plane.wait_idle()
         finally:
             release.set()

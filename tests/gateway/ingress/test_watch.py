@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
+from gateway.ingress.watch import WatchSession
 from tests.support.data_plane import PlaneThread, a_listener, a_plane, a_state
 from tests.support.deadline import until
 from tests.support.h2_client import framed, h2_client
@@ -135,6 +136,33 @@ class TestWatch:
             assert Health.FromString(client.calls[stream].messages[-1]).status == Health.NOT_SERVING
 
 
+class SlowStream:
+    """A client that reads only when it is told to."""
+
+    def __init__(self) -> None:
+        self.congested = True
+        self.sent: list[bytes] = []
+
+    def send_head(self) -> None: ...
+
+    def send(self, message: bytes) -> None:
+        self.sent.append(message)
+
+
+def test_a_change_that_a_client_could_not_take_is_told_when_it_can(plane: PlaneThread) -> None:
+    stream: Any = SlowStream()
+    session = WatchSession(plane.plane, stream)
+    session.client_writable()  # before it has said what to watch
+    session.message_received(b"", False)
+    set_live(plane, False)
+    assert stream.sent == []
+    stream.congested = False
+    session.client_writable()
+    session.client_writable()
+    assert [Health.FromString(each).status for each in stream.sent] == [Health.NOT_SERVING]
+    session.client_gone()
+
+
 class TestReflection:
     def test_the_client_of_grpcio_finds_the_services(self, plane: PlaneThread) -> None:
         database = ProtoReflectionDescriptorDatabase(plane.channel())
@@ -191,6 +219,17 @@ class TestReflection:
             client.give(stream)
             call = client.finish(stream)
             assert (call.status, len(call.messages)) == ("0", total)
+
+    def test_a_question_that_is_none_may_wait_too(self, plane: PlaneThread) -> None:
+        question = reflection_pb2.ServerReflectionRequest(file_containing_symbol="inference.GRPCInferenceService")
+        with h2_client(plane.port(), window=20_000, credit=False) as client:
+            stream = client.grpc(REFLECT.format("v1"))
+            client.send(stream, framed(question.SerializeToString()) * 50 + framed(b"\xff"))
+            client.receive()
+            client.credit = True
+            client.give(stream)
+            call = client.finish(stream)
+            assert (call.status, len(call.messages)) == ("3", 50)
 
     def test_it_uses_the_stub_of_grpcio(self, plane: PlaneThread) -> None:
         stub = reflection_pb2_grpc.ServerReflectionStub(plane.channel())

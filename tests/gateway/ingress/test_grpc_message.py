@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from config.schema import Limits
-from gateway.ingress.grpc import is_whole, unpinned
+from gateway.ingress.grpc_message import is_whole, unpinned
 from tests.support.data_plane import PlaneThread, a_listener, a_plane
 from tests.support.deadline import until
 from tests.support.grpc_calls import INFER, Status, infer, raw, refused
