@@ -112,7 +112,11 @@ class ReflectionSession:
         for _ in range(min(ANSWERS_PER_TURN, len(self._questions))):
             if self._stream.congested or self._stream.ended:
                 return
-            self._stream.send(self._reflector.answer(self._questions.popleft()))
+            try:
+                self._stream.send(self._reflector.answer(self._questions.popleft()))
+            except GatewayError as error:
+                self._stream.fail(error)
+                return
         if self._questions:
             self._next_turn = self._loop.call_soon(self._answer_some)
         elif self._half_closed:
