@@ -18,18 +18,21 @@ from config.units import DURATION, SIZE, format_duration, format_size, parse_dur
 _LONGEST_TEXT = 4095  # PATH_MAX of Linux, without its final NUL
 _LONGEST_PATTERN = 255  # a model is a folder, and NAME_MAX is 255
 _LATEST = 2**63 - 1  # Triton parses a version as int64
-_TOKEN = re.compile("[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")  # RFC 9110 §5.6.2
 
-# Hop by hop (RFC 9110 §7.6.1), or written by the gateway itself for the upstream request.
+_METADATA = re.compile("[0-9a-z_.-]{1,256}[*]?|[*]")  # gRPC's names, PROTOCOL-HTTP2.md; `*` ends a prefix
+
+# Hop by hop (RFC 9110 §7.6.1), written by the gateway itself for the upstream request, meant for the gateway alone
+# (credentials), or what only a gateway may claim. `transcoding.metadata` forwards none of them, whatever a file says.
 # fmt: off
 _OWN_HEADERS = frozenset({
-    "connection", "content-encoding", "content-length", "content-type", "expect", "host", "keep-alive",
-    "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
-    "user-agent",
+    "accept-encoding", "authorization", "connection", "content-encoding", "content-length", "content-type", "cookie",
+    "expect", "forwarded", "host", "inference-header-content-length", "keep-alive", "proxy-authenticate",
+    "proxy-authorization", "proxy-connection", "set-cookie", "te", "trailer", "transfer-encoding", "upgrade",
+    "user-agent", "x-real-ip",
 })
 # fmt: on
 # A Triton 2.51 dies of an error in a stream with the first; the second opens protocols that an operator restricted.
-_REFUSED_HEADERS = ("triton_grpc_error", "triton-grpc-protocol-")
+_REFUSED_HEADERS = ("triton_grpc_error", "triton-grpc-protocol-", "grpc-", "x-forwarded-")
 
 
 class Form(NamedTuple):
@@ -71,9 +74,9 @@ def _version(text: str) -> str:
 
 def _header(text: str) -> str:
     name = text.lower()
-    if not _TOKEN.fullmatch(name):
+    if not _METADATA.fullmatch(name):
         raise ValueError(f"expected a header name such as x-request-id, got {quote(text)}")
-    if name in _OWN_HEADERS or name.startswith(("grpc-", *_REFUSED_HEADERS)):
+    if name.removesuffix("*") in _OWN_HEADERS or name.startswith(_REFUSED_HEADERS):
         raise ValueError(f"expected a header that may be forwarded, got {quote(text)}, which the gateway keeps")
     return name
 

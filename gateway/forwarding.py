@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.ingress.exchange import Request
 from gateway.ingress.grpc_head import Head
 from transcoding.http2 import hpack
 from transcoding.metadata import Forwarding
@@ -24,9 +25,15 @@ class HeaderForwarding:
             rule = self._rules[allow] = Forwarding(allow)
         return rule
 
-    def fragment(self, headers: dict[bytes, bytes], allow: tuple[str, ...]) -> bytes:
-        """The fragment for the headers of an HTTP request, b"" when none travels on."""
-        return _encode(self._rule(allow).choose(headers.items()))
+    def fragment(self, request: Request, allow: tuple[str, ...]) -> bytes:
+        """The fragment for the headers of an HTTP request, b"" when none travels on. Kept with a head that repeats."""
+        memo = request.memo
+        fragment = memo.forwarded.get(allow) if memo is not None else None
+        if fragment is None:
+            fragment = _encode(self._rule(allow).choose(request.headers.items()))
+            if memo is not None:
+                memo.forwarded[allow] = fragment
+        return fragment
 
     def of_head(self, head: Head, allow: tuple[str, ...]) -> bytes:
         """The fragment for the metadata of a gRPC call, kept with its head."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from time import perf_counter
 
 from config.match import Patterns
 from gateway.telemetry.metrics import Cell, Histogram, Metrics
@@ -35,26 +36,29 @@ class Route:
         self._duration: Histogram = metrics.histogram("penstock_request_duration_seconds", (name,))
         self._codes: dict[tuple[str, int], Cell] = {}
 
-    def deadline(self, started: float, limit: float | None = None, until: float | None = None) -> float | None:
-        """When a call that started then must be done, None for never: the earliest of the route's timeout, of `limit`,
-        both in seconds from `started`, and of `until`, in the loop's time."""
+    def deadline(
+        self, loop: asyncio.AbstractEventLoop, limit: float | None = None, until: float | None = None
+    ) -> float | None:
+        """When a call that starts now must be done, in the loop's time, None for never: the earliest of the route's
+        timeout and of `limit`, in seconds, and of `until`, in the loop's time."""
         seconds = self.timeout
         if limit is not None and (seconds is None or limit < seconds):
             seconds = limit
         if seconds is None:
             return until
-        due = started + seconds
+        due = loop.time() + seconds
         return due if until is None or due < until else until
 
-    def finish(self, api: str, code: int, seconds: float) -> None:
-        """Count a finished request, which `in_flight` counted before."""
+    def finish(self, api: str, code: int, started: float) -> None:
+        """Count a finished request, which `in_flight` counted before and which started at that `perf_counter`: the
+        loop's own clock may be as coarse as a millisecond."""
         self.in_flight.value -= 1
         cell = self._codes.get((api, code))
         if cell is None:
             labels = (self.name, api, Code(code).name)
             cell = self._codes[api, code] = self._metrics.counter("penstock_requests_total", labels)
         cell.value += 1
-        self._duration.observe(seconds)
+        self._duration.observe(perf_counter() - started)
 
     def __repr__(self) -> str:
         version = f" version {self.version}" if self.version else ""

@@ -213,7 +213,8 @@ def format_timeout(seconds: float) -> bytes:
     return b"%dH" % _MOST
 
 
-_ESCAPED = re.compile(rb"[^\x20-\x24\x26-\x7e]")
+# A blank at either end is escaped too: strict HTTP/2 peers refuse a field value that begins or ends with one.
+_ESCAPED = re.compile(rb"[^\x20-\x24\x26-\x7e]|\A | \Z")
 _ESCAPE = re.compile(rb"%([0-9a-fA-F]{2})")
 
 

@@ -6,6 +6,7 @@ loads. Liveness and the state of each model decide.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import grpc
@@ -25,6 +26,8 @@ _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),  # else a new channel inherits the back-off of the one that failed
     ("grpc.max_receive_message_length", INDEX_LIMIT),
 )
+
+_log = logging.getLogger(__name__)
 
 
 class TritonClient:
@@ -54,7 +57,12 @@ class TritonClient:
             answer = await stub.RepositoryIndex(_messages.RepositoryIndexRequest(), timeout=timeout)
         except grpc.aio.AioRpcError as error:
             return Poll(live=True, reason=_reason("RepositoryIndex", error, timeout))
-        return Poll(live=True, models=read_index(answer))
+        models = read_index(answer)
+        try:
+            add_unlisted(models, await stub.ModelStatistics(_messages.ModelStatisticsRequest(), timeout=timeout))
+        except grpc.aio.AioRpcError as error:
+            _log.debug("the index alone is known: %s", _reason("ModelStatistics", error, timeout))
+        return Poll(live=True, models=models)
 
     async def close(self) -> None:
         """Close the channel, if any. The next poll opens another."""
@@ -74,6 +82,15 @@ def read_index(answer: Any) -> dict[str, dict[str, ModelVersion]]:
         if entry.version:
             versions[entry.version] = ModelVersion(entry.state or "UNKNOWN", entry.reason)
     return models
+
+
+def add_unlisted(models: dict[str, dict[str, ModelVersion]], statistics: Any) -> None:
+    """Add the versions that a `ModelStatisticsResponse` has, which are those that are ready, to what the index listed.
+
+    The index leaves out a model that exists only by the files of its load request.
+    """
+    for entry in statistics.model_stats:
+        models.setdefault(entry.name, {}).setdefault(entry.version, ModelVersion("READY"))
 
 
 def _reason(call: str, error: grpc.aio.AioRpcError, timeout: float) -> str:

@@ -22,12 +22,27 @@ PINNED_FACTOR = 4
 Field = tuple[bytes, bytes]
 
 
-class Request:
-    """A whole request: the body has arrived. `headers` has lower-case names; repeated ones are joined with a comma."""
+class Memo:
+    """What was found out about a head; requests with equal heads share it. `match` is what its target asks for,
+    `forwarded` the fields that travel on, by allow-list."""
 
-    __slots__ = ("body", "headers", "method", "target")
+    __slots__ = ("forwarded", "match")
+
+    def __init__(self) -> None:
+        self.match: object = None
+        self.forwarded: dict[tuple[str, ...], bytes] = {}
+
+
+class Request:
+    """A whole request: the body has arrived. `headers` has lower-case names; repeated ones are joined with a comma.
+
+    `memo` is there when the head was seen before.
+    """
+
+    __slots__ = ("body", "headers", "memo", "method", "target")
 
     def __init__(self, method: bytes, target: bytes, headers: dict[bytes, bytes], body: bytes) -> None:
+        self.memo: Memo | None = None
         self.method = method
         self.target = target
         self.headers = headers

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from gateway.snapshot import code_of
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded
-from routing.connectors.outcome import QUEUE_REFUSALS
+from routing.connectors.outcome import NO_VERSIONS, NOT_READY, QUEUE_REFUSALS, from_status
 from routing.connectors.streaming import StreamAttempt
+from routing.pool import MAX_ATTEMPTS
 from transcoding import sse
 from transcoding.dialects import generate, oip_grpc
 from transcoding.dialects.oip_json import encode_error
@@ -54,13 +56,14 @@ class Generation:
         self._timer: asyncio.TimerHandle | None = None
         self._endpoint: Endpoint | None = None
         self._attempt: StreamAttempt | None = None
+        self._streamed: Call | None = None
         self._paused = False
         self._replies: deque[Buffer] = deque()
         self._wake = asyncio.Event()
         self._ended = False
         self._error: GatewayError | None = None
         self._told: GatewayError | None = None
-        self._started = plane.loop.time()
+        self._started = perf_counter()
         self._route.in_flight.value += 1
         self._closed = False
 
@@ -68,7 +71,7 @@ class Generation:
         """Send the request, which may take `limit` seconds. Raises `GatewayError` for one that cannot be sent."""
         plane, route = self._plane, self._route
         try:
-            self._deadline = route.deadline(self._started, limit)
+            self._deadline = route.deadline(plane.loop, limit)
             signature = await plane.signatures.get(route.pool, self._match.model, self._version, self._deadline)
             infer = generate.decode_request(self._body, self._match.model, self._version, signature)
             if signature.decoupled:
@@ -93,13 +96,16 @@ class Generation:
 
     async def _open(self, infer: InferRequest) -> None:
         infer.parameters = {**(infer.parameters or {}), "triton_enable_empty_final_response": True}
-        call = self._call(MODEL_STREAM_INFER, infer)
+        self._streamed = self._call(MODEL_STREAM_INFER, infer)
+        await self._send(self._streamed)
+        if self._deadline is not None:
+            self._timer = self._plane.loop.call_at(self._deadline, self._expire)
+
+    async def _send(self, call: Call) -> None:
         endpoint, self._attempt = await self._route.pool.stream(call, self)
         endpoint.in_flight += 1
         self._endpoint = endpoint
         self._attempt.send(call.message, end=True)
-        if self._deadline is not None:
-            self._timer = self._plane.loop.call_at(self._deadline, self._expire)
 
     # from the endpoint
 
@@ -126,6 +132,35 @@ class Generation:
         self.stream_ended(deadline_exceeded())
 
     # to the client
+
+    async def _first(self) -> bytes | None:
+        """The first response. An endpoint that says first that it did not execute the request loses it to another."""
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return await self._next()
+            except GatewayError as error:
+                call, endpoint = self._streamed, self._endpoint
+                if call is None or endpoint is None or attempts >= MAX_ATTEMPTS:
+                    raise
+                if not self._route.pool.may_send_again(call, endpoint, error):
+                    raise
+                self._leave(endpoint, error)
+                await self._send(call)
+
+    def _leave(self, endpoint: Endpoint, error: GatewayError) -> None:
+        assert self._attempt is not None
+        self._attempt.cancel()
+        self._release(endpoint, error)
+        self._replies.clear()
+        self._ended, self._error = False, None
+
+    def _release(self, endpoint: Endpoint, error: BaseException | None) -> None:
+        self._endpoint = None
+        endpoint.in_flight -= 1
+        if error is None or isinstance(error, GatewayError):
+            endpoint.outcomes["ok" if error is None else error.fault.name.lower()] += 1
 
     async def _next(self) -> bytes | None:
         """The JSON of the next response, None at the end. Raises `GatewayError` for an error, which need not be the
@@ -161,7 +196,7 @@ class Generation:
     async def single(self) -> bytes:
         """The one response of `generate`. Raises `GatewayError` when there is none, or more than one."""
         try:
-            first = await self._next()
+            first = await self._first()
             second = await self._next() if first is not None else None
             if first is None or second is not None:
                 raise GatewayError(Code.INVALID_ARGUMENT, EXACTLY_ONE, executed=True)
@@ -174,7 +209,7 @@ class Generation:
     async def events(self) -> Events:
         """The events of `generate_stream`. An error before the first one is raised here, a later one is an event."""
         try:
-            first = await self._next()
+            first = await self._first()
         except BaseException as error:
             self._close(error)
             raise
@@ -208,11 +243,9 @@ class Generation:
         if self._attempt is not None:
             self._attempt.cancel()
         if self._endpoint is not None:
-            self._endpoint.in_flight -= 1
-            if error is None or isinstance(error, GatewayError):
-                self._endpoint.outcomes["ok" if error is None else error.fault.name.lower()] += 1
+            self._release(self._endpoint, error)
         code = Code.OK if error is None else code_of(error)
-        self._route.finish("inference", code, self._plane.loop.time() - self._started)
+        self._route.finish("inference", code, self._started)
 
 
 class Events(AsyncGenerator[bytes, None]):
@@ -247,8 +280,10 @@ class Events(AsyncGenerator[bytes, None]):
 
 def in_band(message: str) -> GatewayError:
     """An error that a stream told by its text only: the queue's or the model's when it says so, else the client's."""
-    if message.endswith(QUEUE_REFUSALS):
-        return GatewayError(Code.UNAVAILABLE, message, fault=Fault.BUSY, retry_after=1.0)
+    if message.endswith((*QUEUE_REFUSALS, NOT_READY)):
+        return from_status(Code.UNAVAILABLE, message)
+    if message.endswith(NO_VERSIONS):
+        return from_status(Code.NOT_FOUND, message)
     if message.startswith("Failed to process the request(s)"):
         return GatewayError(Code.INTERNAL, message, fault=Fault.MODEL, executed=True)
     return GatewayError(Code.INVALID_ARGUMENT, message, executed=True)

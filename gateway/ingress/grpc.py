@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.ingress.aside import inflate_message
@@ -256,6 +257,11 @@ class GrpcStream:
             self._connection.schedule_flush()
 
     @property
+    def queued(self) -> int:
+        """Bytes that wait for the client's window."""
+        return self._stream.queued
+
+    @property
     def congested(self) -> bool:
         """The client does not take what it is sent; the session hears `client_writable` when it does again."""
         return self._stream.queued > HIGH_WATER or self._connection.congested
@@ -291,7 +297,7 @@ class GrpcStream:
 
     def writable(self) -> None:
         """There is room to send again."""
-        if self._session is not None and not self.congested:
+        if self._session is not None and not self.ended and not self.congested:
             self._session.client_writable()
 
     def stream_reset(self, code: int, remote: bool) -> None:
@@ -327,8 +333,8 @@ def not_one(count: str) -> GatewayError:
 
 
 def too_much_waits() -> GatewayError:
-    """This worker holds as many bytes of requests as it may."""
-    text = "too many request bytes are waiting in this worker"
+    """This worker holds as many bytes for clients as it may."""
+    text = "too many bytes are waiting in this worker"
     return GatewayError(Code.RESOURCE_EXHAUSTED, text, http_status=503, fault=Fault.BUSY, retry_after=1.0)
 
 
@@ -359,10 +365,10 @@ class GrpcService:
         envelope = oip_grpc.scan_request(payload)
         route = self._plane.snapshot.dispatch(envelope.model)
         route.in_flight.value += 1
-        started = self._loop.time()
+        started = perf_counter()
         code = 0
         try:
-            deadline = route.deadline(started, listener.deadlines.request, until)
+            deadline = route.deadline(self._loop, listener.deadlines.request, until)
             model, version = envelope.model, envelope.version
             if envelope.classified:
                 await self._plane.guard.check_classified(route, model, version, envelope.classified, deadline)
@@ -385,7 +391,7 @@ class GrpcService:
             code = code_of(error)
             raise
         finally:
-            route.finish("inference", code, self._loop.time() - started)
+            route.finish("inference", code, started)
 
     def open_session(self, method: Method, head: Head, stream: GrpcStream) -> Session:
         """The session of a streaming method."""

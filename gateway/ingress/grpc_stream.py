@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.ingress.aside import inflate_message
@@ -89,8 +90,8 @@ class InferSession:
     def __init__(self, plane: DataPlane, head: Head, stream: GrpcStream) -> None:
         self._plane = plane
         self._stream = stream
-        self._started = plane.loop.time()
-        self._deadline = None if head.timeout is None else self._started + head.timeout
+        self._started = perf_counter()
+        self._deadline = None if head.timeout is None else plane.loop.time() + head.timeout
         self._timer = None if self._deadline is None else plane.loop.call_at(self._deadline, self._expire)
         self._metadata = plane.forwarding.of_head(head, stream.listener.config.forward_headers)
         self._route: Route | None = None
@@ -101,7 +102,8 @@ class InferSession:
         self._outstanding = 0
         self._pump: asyncio.Task[None] | None = None
         self._progress: asyncio.Future[None] | None = None
-        self._wants_final: Counter[str] = Counter()
+        self._wants_final: dict[str, deque[bool]] = {}
+        self._unsent = 0  # bytes of responses that are counted in the listener's `buffered`
         self._half_closed = self._closed = False
         stream.listener.requests_in_flight += 1
         stream.send_head()
@@ -202,8 +204,7 @@ class InferSession:
         while not envelope.id and self._waits_elsewhere(upstream):
             await self._wait()
             upstream = await self._upstream_for(route, call)
-        if envelope.wants_empty_final:
-            self._wants_final[envelope.id] += 1
+        self._wants_final.setdefault(envelope.id, deque()).append(envelope.wants_empty_final)
         self._outstanding += 1
         upstream.send([prefix(sum(map(len, parts))), *parts])
         while upstream.attempt.queued > UPSTREAM_QUEUE_BYTES and not upstream.attempt.ended:
@@ -269,24 +270,36 @@ class InferSession:
         except GatewayError as error:
             self._fail(error)
             return
-        last = envelope.final or (envelope.error_message != "" and not envelope.model)
-        if not (envelope.final and envelope.empty) or envelope.error_message or envelope.id in self._wants_final:
+        wanted = True
+        if envelope.final or (envelope.error_message and not envelope.model):
+            wanted = self._request_done(upstream, envelope)
+        if wanted or not envelope.empty or envelope.error_message:
             self._stream.send(message)
-        if last:
-            self._request_done(upstream, envelope)
         if self._stream.congested:
             upstream.attempt.pause()
+            self._count_unsent()
 
-    def _request_done(self, upstream: Upstream, envelope: oip_grpc.StreamEnvelope) -> None:
-        if envelope.id in self._wants_final:
-            self._wants_final[envelope.id] -= 1
-            if not self._wants_final[envelope.id]:
-                del self._wants_final[envelope.id]
+    def _request_done(self, upstream: Upstream, envelope: oip_grpc.StreamEnvelope) -> bool:
+        """Count a request off. True if its client wants to be told even by an empty response: the first one with that
+        id, should there be several."""
+        waiting = self._wants_final.get(envelope.id)
+        wanted = waiting is not None and waiting.popleft()
+        if not waiting:
+            self._wants_final.pop(envelope.id, None)
         if upstream.outstanding:
             self._outstanding -= 1
             upstream.release(1, "model" if envelope.error_message else "ok")
         self._credit()
         self.progress()
+        return wanted
+
+    def _count_unsent(self) -> None:
+        """What a slow client leaves waiting counts among what the worker holds for clients."""
+        listener = self._stream.listener
+        listener.buffered += self._stream.queued - self._unsent
+        self._unsent = self._stream.queued
+        if self._unsent and listener.buffered > listener.limits.buffered_bytes:
+            self._fail(too_much_waits())
 
     def upstream_ended(self, upstream: Upstream, error: GatewayError | None) -> None:
         """An endpoint ended its stream: with the client's, when it was asked to, or when requests are lost."""
@@ -305,6 +318,7 @@ class InferSession:
     def client_writable(self) -> None:
         """The client reads again, so the endpoints may send."""
         self.progress()
+        self._count_unsent()
         for upstream in self._upstreams.values():
             upstream.attempt.resume()
 
@@ -337,12 +351,12 @@ class InferSession:
             upstream.release(upstream.outstanding, None)
             upstream.attempt.cancel()
         self._upstreams.clear()
-        self._stream.listener.buffered -= self._queued_bytes
+        self._stream.listener.buffered -= self._queued_bytes + self._unsent
         self._queue.clear()
-        self._queued_bytes = 0
+        self._queued_bytes = self._unsent = 0
         self._stream.listener.requests_in_flight -= 1
         if self._route is not None:
-            self._route.finish("inference", code, self._plane.loop.time() - self._started)
+            self._route.finish("inference", code, self._started)
 
 
 def unanswered(endpoint: Endpoint) -> GatewayError:

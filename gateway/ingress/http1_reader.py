@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import cast
 
 import httptools
 
@@ -24,6 +25,8 @@ from gateway.ingress.http1_head import (
     target_too_long,
     too_large,
 )
+from gateway.ingress.http1_known import Known
+from gateway.ingress.http1_large import LARGE, LargeBody
 from gateway.ingress.http1_response import CONTINUE
 from gateway.ingress.listener import Listener
 
@@ -39,7 +42,7 @@ class Http1Reader:
     """The reading half of a connection. Whole requests, and refusals, go to `enqueue` in the order they came."""
 
     __slots__ = ("_address", "_begun", "_body", "_buffered", "_count", "_fields", "_fresh", "_headers", "_held",
-                 "_last", "_listener", "_message", "_parser", "_queue", "_raw", "_target", "_task", "_transport",
+                 "_known", "_large", "_last", "_listener", "_message", "_parser", "_queue", "_raw", "_target", "_task", "_transport",
                  "_upgrading", "expires")  # fmt: skip
 
     def __init__(self, listener: Listener, transport: asyncio.Transport, address: str) -> None:
@@ -56,6 +59,8 @@ class Http1Reader:
         self._count = 0
         self._raw = 0
         self._body = Body()
+        self._known: Known | None = None
+        self._large: LargeBody | None = None
         self.expires = listener.loop.time() + listener.deadlines.header
         self._reset_message()
 
@@ -76,10 +81,39 @@ class Http1Reader:
     def data_received(self, data: bytes) -> None:
         """Parse what came, as far as there is room for requests."""
         self._listener.received.value += len(data)
+        known = self._known
+        if known is not None and not self._begun and data.startswith(known.head) and self._repeated(known, data):
+            return
         if self._held or len(data) > PIECE_BYTES:
             self._feed_pieces(memoryview(data))
         else:
+            fresh, count = not self._begun, self._count
             self._feed(data)
+            if fresh and self._queue and self._count == count + 1 and not self._begun and not self._last:
+                self._learn(data, self._queue[-1])
+
+    def _learn(self, data: bytes, item: Message | Refusal) -> None:
+        """`data` was exactly one request: know its head when it comes again."""
+        if isinstance(item, Message):
+            self._known = self._listener.known_heads.learn(data[: len(data) - (item.length or 0)], item)
+
+    def _repeated(self, known: Known, data: bytes) -> bool:
+        """Take a request whose head is known without parsing it, if all of it is here, or if the rest is large."""
+        if self._held or self._last or len(self._queue) >= self._listener.limits.pipelined:
+            return False
+        missing = known.length - (len(data) - known.size)
+        if missing < 0 or 0 < missing < LARGE:
+            return False
+        message = known.message()
+        self._begun, self._message = True, message
+        if missing:
+            if self._task is None:
+                self.expires = self._listener.loop.time() + self._listener.deadlines.body
+            self._receive_large(memoryview(data)[known.size :])
+        elif self.body_grew(known.length):
+            message.body = data[known.size :]
+            self._complete(message)
+        return True
 
     def _feed_pieces(self, data: memoryview) -> None:
         """Parse request by request, so that one read brings no more of them than may wait."""
@@ -88,7 +122,13 @@ class Http1Reader:
                 self._hold(data)
                 return
             size = self._piece(data)
+            fresh = self._message is None
             self._feed(data[:size])
+            message = self._message
+            if fresh and message is not None and missing_of(message, len(data) - size) >= LARGE and not self._upgrading:
+                message.keep = self._parser.should_keep_alive()
+                self._receive_large(data[size:])
+                return
             data = data[size:]
 
     def _piece(self, data: memoryview) -> int:
@@ -118,6 +158,18 @@ class Http1Reader:
         self._feed_pieces(held)
         if not self._held and self._transport is not None:
             self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        raise NotImplementedError
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        raise NotImplementedError
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        raise NotImplementedError
 
     def _count_bytes(self, size: int) -> None:
         self._buffered += size
@@ -168,7 +220,10 @@ class Http1Reader:
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer with an error once it is this message's turn, and parse nothing more."""
-        refusal.method = self._parser.get_method() if self._begun else b""
+        refusal.method = self._message.method if self._message else self._parser.get_method() if self._begun else b""
+        if self._large is not None and self._transport is not None:
+            self._large = None
+            self._transport.set_protocol(cast(asyncio.Protocol, self))
         self._last = True
         self._count_bytes(-len(self._held))
         self._held = NOTHING
@@ -227,9 +282,14 @@ class Http1Reader:
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body, counted against every cap before it is kept."""
-        listener, message = self._listener, self._message
+        message = self._message
         assert message is not None
-        size = len(data)
+        self._count_body(message, len(data))
+        self._body.add(data)
+
+    def _count_body(self, message: Message, size: int) -> None:
+        """Count bytes of a body; what comes fast enough has the deadline again. Raises `Refusal` above a cap."""
+        listener = self._listener
         message.size += size
         self._buffered += size
         listener.buffered += size
@@ -237,23 +297,64 @@ class Http1Reader:
             raise too_large(listener.limits.body_bytes)
         if listener.buffered > listener.limits.buffered_bytes:
             raise too_busy()
-        self._body.add(data)
         self._fresh += size
         if self._fresh >= listener.body_quantum and self._task is None:
             self._fresh = 0
             self.expires = listener.loop.time() + listener.deadlines.body
+
+    def body_grew(self, size: int) -> bool:
+        """Count bytes that no parser saw; False when they were too many and the request is refused."""
+        message = self._message
+        assert message is not None
+        try:
+            self._count_body(message, size)
+        except Refusal as refusal:
+            self._refuse(refusal)
+            return False
+        return True
 
     def on_message_complete(self) -> None:
         """A whole request: let it have its turn."""
         message = self._message
         if self._upgrading or message is None:
             return
-        self._count += 1
         message.body = self._body.take()
-        message.keep = self._parser.should_keep_alive() and self._count != self._listener.limits.requests_per_connection
+        message.keep = self._parser.should_keep_alive()
+        self._complete(message)
+
+    def _complete(self, message: Message) -> None:
+        self._count += 1
+        if self._count == self._listener.limits.requests_per_connection:
+            message.keep = False
         self._last = not message.keep
         self._reset_message()
         self.enqueue(message)
+
+    # large bodies -----------------------------------------------------------------------------------------------------
+
+    def _receive_large(self, start: memoryview) -> None:
+        """Read the rest of the body straight to where it stays. llhttp has seen the head at most, and starts anew."""
+        message, transport = self._message, self._transport
+        if message is None or message.length is None or transport is None:
+            return
+        self._parser = httptools.HttpRequestParser(self)
+        if not len(start) or self.body_grew(len(start)):
+            self._large = LargeBody(self, message.length, start)
+            transport.set_protocol(self._large)
+
+    def large_body_done(self, body: bytearray) -> None:
+        """All of it is here; what comes next is another request."""
+        message, transport = self._message, self._transport
+        self._large = None
+        if message is not None and transport is not None:
+            transport.set_protocol(cast(asyncio.Protocol, self))
+            message.body = cast(bytes, body)  # nobody changes it any more
+            self._complete(message)
+
+
+def missing_of(message: Message, at_hand: int) -> int:
+    """How many bytes of a body are yet to come when `at_hand` are here; 0 when its length is not known."""
+    return 0 if message.length is None or message.length == CHUNKED else message.length - at_hand
 
 
 def too_busy() -> Refusal:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from config.schema import Listener as ListenerConfig
 from gateway.ingress.exchange import BODY_BYTES_PER_SECOND
 from gateway.ingress.handshakes import refuse_handshakes, unaccepted
+from gateway.ingress.http1_known import KnownHeads
 from gateway.telemetry.metrics import Metrics
 from routing.tasks import spawn
 
@@ -64,6 +65,7 @@ class Listener:
         self.deadlines = config.deadlines
         self.rest = rest
         self.grpc = grpc
+        self.known_heads = KnownHeads()
         self.apis = frozenset(config.apis)
         self.loop = asyncio.get_running_loop()
         self.connections: set[OpenConnection] = set()

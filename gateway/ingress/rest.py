@@ -7,6 +7,7 @@ Everything else becomes the gRPC method that does it and is answered by `gateway
 from __future__ import annotations
 
 import logging
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.ingress.aside import inflate_aside
@@ -42,7 +43,7 @@ class RestService:
 
     async def serve(self, request: Request, listener: Listener) -> Response:
         """The response to a request; never raises but on cancellation."""
-        match = route(request.method, request.target)
+        match = match_of(request)
         try:
             if type(match) is not Match:
                 raise match  # type: ignore[misc]  # a NamedTuple or an error
@@ -74,11 +75,11 @@ class RestService:
         plane = self._plane
         observed = plane.snapshot.dispatch(match.model)
         observed.in_flight.value += 1
-        started = self._loop.time()
+        started = perf_counter()
         code = 0
         inflated = 0
         try:
-            deadline = observed.deadline(started, listener.deadlines.request)
+            deadline = observed.deadline(self._loop, listener.deadlines.request)
             body = request.body
             if b"content-encoding" in headers:
                 body = await body_of(request, listener)
@@ -96,7 +97,7 @@ class RestService:
                 match.model,
                 version,
                 framed(oip_grpc.encode_request(infer)),
-                metadata=plane.forwarding.fragment(headers, listener.config.forward_headers),
+                metadata=plane.forwarding.fragment(request, listener.config.forward_headers),
                 deadline=deadline,
                 sequence=sequence_of(infer),
             )
@@ -110,7 +111,7 @@ class RestService:
             raise
         finally:
             listener.buffered -= inflated
-            observed.finish("inference", code, self._loop.time() - started)
+            observed.finish("inference", code, started)
 
     async def _decode_binary(
         self, observed: Route, model: str, version: str, body: bytes, length: bytes | None, deadline: float | None
@@ -132,7 +133,7 @@ class RestService:
     async def _generate(self, match: Match, request: Request, listener: Listener) -> Response:
         if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise invalid("Unsupported content-encoding, only 'identity' is supported.")
-        metadata = self._plane.forwarding.fragment(request.headers, listener.config.forward_headers)
+        metadata = self._plane.forwarding.fragment(request, listener.config.forward_headers)
         generation = Generation(self._plane, match, request.body, metadata)
         await generation.start(listener.deadlines.request)
         if match.operation == "generate":
@@ -149,6 +150,20 @@ async def body_of(request: Request, listener: Listener) -> bytes:
     if encoding not in (b"gzip", b"deflate"):
         raise GatewayError(Code.UNIMPLEMENTED, "Unsupported compression type", http_status=415)
     return await inflate_aside(inflate, request.body, encoding.decode(), listener.limits.inflated_bytes)
+
+
+def match_of(request: Request) -> Match | GatewayError:
+    """What a request's target asks for, kept with a head that repeats."""
+    memo = request.memo
+    if memo is None:
+        return route(request.method, request.target)
+    match = memo.match
+    if type(match) is not Match:
+        found = route(request.method, request.target)
+        if type(found) is not Match:
+            return found
+        match = memo.match = found
+    return match
 
 
 def hold(listener: Listener, size: int) -> int:

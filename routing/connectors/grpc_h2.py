@@ -31,7 +31,15 @@ Attempt = UnaryAttempt | StreamAttempt
 
 BACKOFF_FIRST, BACKOFF_CAP = 0.05, 2.0
 MIB = 1024 * 1024
-UPSTREAM_LIMITS = Http2Limits(stream_window=4 * MIB, connection_window=16 * MIB, max_frame=64 * 1024)
+# The connection's window is as good as none: a stream whose reader is slow is stopped by its own window, and those
+# that share the connection go on.
+UPSTREAM_LIMITS = Http2Limits(
+    stream_window=4 * MIB,
+    connection_window=2**31 - 1,
+    max_frame=64 * 1024,
+    nuisances=100_000,
+    nuisances_per_second=10_000,
+)
 NODELAY_SAFE_JOIN = 64 * 1024
 
 
@@ -217,7 +225,7 @@ class Channel:
         self._waiting.clear()
 
     def _wake_next(self) -> None:
-        """Let the call that waits longest try. It wakes the next one in turn, so that a slot costs two tries and not one
+        """Let the call that waits longest try. It wakes the next one in turn: a free slot costs two tries and not one
         of every call that waits."""
         while self._waiting:
             waiter = self._waiting.popleft()

@@ -12,7 +12,8 @@ from transcoding.http2.hpack import HeaderBlock
 from transcoding.status import Code, Fault, GatewayError
 
 QUEUE_REFUSALS = ("Exceeds maximum queue size", "Request timeout expired")
-STALE_INVENTORY = ("is not at ready state", "has no available versions")
+NOT_READY, NO_VERSIONS = "is not at ready state", "has no available versions"
+STALE_INVENTORY = (NOT_READY, NO_VERSIONS)
 CLIENT_CODES = frozenset(
     {Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.ALREADY_EXISTS, Code.OUT_OF_RANGE, Code.FAILED_PRECONDITION}
 )
@@ -45,7 +46,7 @@ def from_status(code: int, message: str) -> GatewayError:
 
 
 class NotTaken(GatewayError):
-    """A connection ended, or refused a stream, before the endpoint took the request: it may be sent again, there too."""
+    """A connection ended, or refused a stream, before the endpoint took the request: that one may have it again too."""
 
 
 def broken(address: str, code: int, *, executed: bool) -> GatewayError:

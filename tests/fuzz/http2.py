@@ -235,7 +235,8 @@ def check(connection: ClientConnection | ServerConnection) -> None:
     unread = 0
     for stream in connection.streams.values():
         mine = connection.stream_window - stream.room - stream.owed
-        assert 0 <= mine <= connection.stream_window
+        # What the peer sent before it knew a smaller window stays unread beyond it (RFC 9113 §6.9.2).
+        assert 0 <= mine <= max(connection.stream_window, fr.DEFAULT_WINDOW)
         assert stream.owed >= 0
         assert not stream.dead
         unread += mine

@@ -106,11 +106,14 @@ class PlaneThread:
 
     def apply(self, **changes: Any) -> None:
         """A new World: `config`, `states`, or `draining` exchanged."""
+        self.run(lambda: self.publish(**changes))
+
+    async def publish(self, **changes: Any) -> None:
+        """The same for those who are on the plane's loop."""
         self.config = changes.pop("config", self.config)
         self.states |= changes.pop("states", {})
         self.generation += 1
-        world = World(self.generation, self.config, self.states, **changes)
-        self.run(lambda: self.plane.apply(world))
+        await self.plane.apply(World(self.generation, self.config, self.states, **changes))
 
     def set_models(self, models: Models, pool: str = "p") -> None:
         """Every endpoint of the pool now has these."""

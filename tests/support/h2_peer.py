@@ -25,7 +25,8 @@ class Seen:
 
 
 class H2Peer:
-    """One end of a connection in h2. It acknowledges DATA at once and keeps what waits for a window."""
+    """One end of a connection in h2. It acknowledges DATA at once, while `acknowledges`, and keeps what waits for a
+    window."""
 
     def __init__(self, client: bool) -> None:
         config = h2.config.H2Configuration(client_side=client, header_encoding=None)
@@ -34,6 +35,8 @@ class H2Peer:
         self.streams: dict[int, Seen] = defaultdict(Seen)
         self.queues: dict[int, tuple[bytes, list[Pair] | None]] = {}
         self.terminated: int | None = None
+        self.acknowledges = True
+        self.pongs = 0
 
     def send_body(self, stream: int, body: bytes, trailers: list[Pair] | None) -> None:
         """Send DATA as the windows allow and the rest later, then trailers or END_STREAM."""
@@ -76,12 +79,15 @@ class H2Peer:
             self.streams[event.stream_id].headers.append([(bytes(name), bytes(value)) for name, value in event.headers])
         elif isinstance(event, h2.events.DataReceived):
             self.streams[event.stream_id].body += event.data
-            self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            if self.acknowledges:
+                self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.StreamEnded):
             self.streams[event.stream_id].ended = True
         elif isinstance(event, h2.events.StreamReset):
             self.streams[event.stream_id].reset = int(event.error_code)
             self.queues.pop(event.stream_id, None)
+        elif isinstance(event, h2.events.PingAckReceived):
+            self.pongs += 1
         elif isinstance(event, h2.events.ConnectionTerminated):
             self.terminated = int(event.error_code)
 

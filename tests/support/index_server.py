@@ -14,11 +14,15 @@ _services: Any = service_pb2_grpc
 
 
 class IndexServer(_services.GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """`live` and `models` (name, version, state, reason) are the answers; the faults say how it fails instead."""
+    """`live` and `models` (name, version, state, reason) are the answers; the faults say how it fails instead.
+
+    `unlisted` (name, version) are ready without being in the index: they exist by the files of a load request only.
+    """
 
     def __init__(self) -> None:
         self.live = True
         self.models: list[tuple[str, str, str, str]] = [("m", "1", "READY", "")]
+        self.unlisted: list[tuple[str, str]] = []
         self.live_fault: grpc.StatusCode | None = None
         self.index_fault: grpc.StatusCode | None = None
         self.hang = threading.Event()
@@ -56,4 +60,11 @@ class IndexServer(_services.GRPCInferenceServiceServicer):  # type: ignore[misc]
         answer = _messages.RepositoryIndexResponse()
         for name, version, state, reason in self.models:
             answer.models.add(name=name, version=version, state=state, reason=reason)
+        return answer
+
+    def ModelStatistics(self, request: Any, context: grpc.ServicerContext) -> Any:
+        ready = [(name, version) for name, version, state, _ in self.models if state == "READY"]
+        answer = _messages.ModelStatisticsResponse()
+        for name, version in ready + self.unlisted:
+            answer.model_stats.add(name=name, version=version)
         return answer

@@ -1,4 +1,4 @@
-"""A real grpcio server that speaks Triton's protocol and does what a test tells it to, for what no Triton does on demand."""
+"""A real grpcio server that speaks Triton's protocol and does what a test tells it, as no Triton does on demand."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Model:
 
 @dataclass
 class ModelServer(_services.GRPCInferenceServiceServicer):  # type: ignore[misc]  # grpc has no types
-    """`infer` and `stream` answer; `calls` are (method, request, metadata) in order; `cancelled` are the methods of calls
-    that ended before their answer. `faults` are errors by method."""
+    """`infer` and `stream` answer; `calls` are (method, request, metadata) in order; `cancelled` are the methods of
+    calls that ended before their answer. `faults` are errors by method."""
 
     infer: Infer = field(default=lambda request, context: echo(request))
     stream: Stream = field(default=lambda requests, context: (streamed(echo(each), final=True) for each in requests))

@@ -19,6 +19,11 @@ def unaccepted_clients(port: int) -> set[int]:
     return _clients(port, {"0"})
 
 
+def connected() -> set[int]:
+    """The local ports of all connections whose other end has not closed."""
+    return {int(local.rpartition(":")[2], 16) for local, _, state, _ in _table() if state == ESTABLISHED}
+
+
 def _clients(port: int, inodes: set[str]) -> set[int]:
     return {
         int(remote.rpartition(":")[2], 16)

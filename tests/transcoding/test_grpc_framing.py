@@ -206,3 +206,8 @@ def test_trailers() -> None:
 )
 def test_status(fields: list[tuple[bytes, bytes]], status: tuple[int, str] | None) -> None:
     assert framing.parse_status(fields) == status
+
+
+def test_blanks_at_the_ends_of_a_message_are_escaped() -> None:
+    assert framing.encode_grpc_message(" got [1,2]. ") == b"%20got [1,2].%20"
+    assert framing.decode_grpc_message(b"%20got [1,2].%20") == " got [1,2]. "

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from transcoding import json_large, json_parameters
+from transcoding import json_known, json_large, json_parameters
 from transcoding.json_tensors import pack, to_raw, wrong_count
 from transcoding.json_text import loads, quote
 from transcoding.message import Buffer, InferRequest, RequestedOutput, Tensor
@@ -33,6 +33,19 @@ _DATA_SOURCES = (
 def decode_request(body: bytes, header_length: int | None, model: str, version: str) -> InferRequest:
     """The request in a body. `header_length` is `Inference-Header-Content-Length`, None when the header is absent; a
     body with 0 there is raw, for `decode_raw`. Raises GatewayError (400)."""
+    if header_length is None and len(body) <= json_known.LARGEST:
+        return json_known.decode(body, model, version) or _decode_new(body, model, version)
+    return _decode_exactly(body, header_length, model, version)
+
+
+def _decode_new(body: bytes, model: str, version: str) -> InferRequest:
+    """A body that has to be read as a whole, and whose like may come again."""
+    request = _decode_exactly(body, None, model, version)
+    json_known.learn(body, request, lambda probe: _decode_exactly(probe, None, model, version))
+    return request
+
+
+def _decode_exactly(body: bytes, header_length: int | None, model: str, version: str) -> InferRequest:
     tail: _Tail | None = None
     head = body
     if header_length is not None:

@@ -155,6 +155,15 @@ class ClientConnection(Connection):
             if self.on_available is not None:
                 self.on_available()
 
+    def _stray(self, stream: Stream | None, sid: int, what: str) -> None:
+        """What comes for a stream that is over is dropped: the connection carries the requests of many others, and a
+        server sends for a while on streams that we have reset. gRPC's C core even sends the trailers twice when a
+        deadline and its own cancellation meet."""
+        if stream is not None:
+            super()._stray(stream, sid, what)
+        else:
+            self._check_not_idle(sid, what)
+
     def _is_idle(self, sid: int) -> bool:
         return sid >= self._next_id or not sid & 1
 

@@ -19,6 +19,8 @@ _METHOD = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _VISIBLE = re.compile(rb"[\x21-\x7e]+").fullmatch
 # RFC 9110 §5.5 and RFC 9113 §8.2.1: no control characters but TAB, no blank at either end.
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]|\A[ \t]|[ \t]\Z").search
+# grpc-message as Triton sends it: the blank at the end of its text is not percent-encoded.
+_BAD_MESSAGE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]").search
 _CONTENT_LENGTH = re.compile(rb"[0-9]{1,18}").fullmatch
 _STATUS = re.compile(rb"[1-9][0-9]{2}").fullmatch
 _CONNECTION_SPECIFIC = frozenset((b"connection", b"transfer-encoding", b"keep-alive", b"upgrade", b"proxy-connection"))
@@ -55,7 +57,8 @@ def kind_of(name: bytes, value: bytes) -> int:
     """PLAIN, PSEUDO, LENGTH or MALFORMED for one field, whatever block it stands in."""
     if name[:1] == b":":
         return MALFORMED if _BAD_VALUE(value) else PSEUDO
-    if not _TOKEN(name) or name in _CONNECTION_SPECIFIC or _BAD_VALUE(value):
+    bad = _BAD_MESSAGE if name == b"grpc-message" else _BAD_VALUE
+    if not _TOKEN(name) or name in _CONNECTION_SPECIFIC or bad(value):
         return MALFORMED
     if name == b"te":
         return PLAIN if value.lower() == b"trailers" else MALFORMED

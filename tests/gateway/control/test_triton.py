@@ -57,6 +57,14 @@ def test_reads_states_and_models_never_loaded(server: IndexServer) -> None:
     )
 
 
+def test_a_model_that_no_index_lists_is_ready(server: IndexServer) -> None:
+    server.unlisted = [("loaded_by_files", "1")]
+    assert poll(server.address).models == {
+        "m": {"1": ModelVersion("READY")},
+        "loaded_by_files": {"1": ModelVersion("READY")},
+    }
+
+
 def test_a_server_that_says_it_is_not_live(server: IndexServer) -> None:
     server.live = False
     assert poll(server.address) == Poll(live=False, reason="the server says that it is not live")

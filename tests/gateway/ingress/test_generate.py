@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import json
 import socket
-import struct
-import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import pytest
 
-from gateway.ingress.generate import EXACTLY_ONE, Generation, in_band
-from tests.support.data_plane import Answer, PlaneThread, a_plane, a_route
-from tests.support.deadline import until
+from gateway.ingress.generate import EXACTLY_ONE, in_band
+from tests.support.data_plane import PlaneThread, a_plane, a_route
+from tests.support.generation import LLM, ONCE, ONE, STREAM, events, outs, repeat_all
 from tests.support.model_server import (
-    Model,
     ModelServer,
     echo,
     final_of,
@@ -27,21 +21,10 @@ from tests.support.model_server import (
     model_server,
     pb,
     refusal,
-    repeat,
     streamed,
 )
 from tests.support.triton import start_triton
-from transcoding.dialects.oip_paths import route
-from transcoding.status import Code, GatewayError
-
-LLM = Model(inputs=[("IN", "INT32", (-1,))], outputs=[("OUT", "INT32", (1,))], decoupled=True)
-ONCE = Model(inputs=[("IN", "INT32", (-1,))], outputs=[("IN", "INT32", (-1,))])
-ONE, STREAM = "/v2/models/llm/generate", "/v2/models/llm/generate_stream"
-
-
-def repeat_all(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-    for request in requests:
-        yield from repeat(request)
+from transcoding.status import Code
 
 
 @pytest.fixture(scope="module")
@@ -54,35 +37,6 @@ def server() -> Iterator[ModelServer]:
 def plane(server: ModelServer) -> Iterator[PlaneThread]:
     with a_plane(server.address) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    yield
-    if "plane" in request.fixturenames:
-        request.getfixturevalue("plane").wait_idle()
-
-
-def events(answer: Answer) -> list[Any]:
-    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
-    parts = answer.body.decode().split("\n\n")
-    assert parts.pop() == ""
-    return [json.loads(part.removeprefix("data: ")) for part in parts]
-
-
-def outs(answer: Answer) -> list[Any]:
-    return [event.get("OUT", event.get("error")) for event in events(answer)]
-
-
-def connect(plane: PlaneThread, path: str, document: Any) -> socket.socket:
-    """A client that has sent its request and read nothing."""
-    client = socket.socket()
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
-    client.settimeout(20)
-    client.connect(("127.0.0.1", plane.port()))
-    body = json.dumps(document).encode()
-    client.sendall(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (path.encode(), len(body), body))
-    return client
 
 
 class TestSingle:
@@ -113,7 +67,6 @@ class TestSingle:
         ("document", "message"),
         [
             ([1], "request body: expected a JSON object, got an array"),
-            ({"IN": [[1]]}, "IN[0]: expected a value or a flat array of values, got an array in an array"),
             ({"IN": 1, "id": 5}, "id: expected a string, got 5"),
         ],
     )
@@ -222,170 +175,6 @@ class TestEvents:
         with a_plane(dead, server.address, connect_timeout=0.2) as plane:
             assert [outs(plane.post(STREAM, {"IN": [1]})) for _ in range(4)] == [[1]] * 4
             plane.wait_idle()
-
-
-class TestDeadline:
-    def test_before_the_first_event(self, server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        release = threading.Event()
-
-        def silent(requests: Iterator[Any], context: Any) -> Iterator[Any]:
-            release.wait(10)
-            yield from repeat_all(requests, context)
-
-        monkeypatch.setattr(server, "stream", silent)
-        try:
-            with a_plane(server.address, routes=[a_route(timeout=0.3)]) as plane:
-                assert plane.post(STREAM, {"IN": 1}).status == 504
-                assert plane.post(ONE, {"IN": 1}).status == 504
-                assert plane.codes() == {"DEADLINE_EXCEEDED": 2}
-                plane.wait_idle()
-        finally:
-            release.set()
-
-    def test_after_the_first_event(self, server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        def endless(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-            for request in requests:
-                while context.is_active():
-                    yield streamed(ints_reply(request, [1]))
-                    time.sleep(0.02)
-
-        monkeypatch.setattr(server, "stream", endless)
-        cancelled = len(server.cancelled)
-        with a_plane(server.address, routes=[a_route(timeout=0.3)]) as plane:
-            *numbers, last = outs(plane.post(STREAM, {"IN": 1}))
-            assert (set(numbers), last) == ({1}, "deadline exceeded")
-            until(lambda: len(server.cancelled) > cancelled, 5)
-            assert plane.codes() == {"DEADLINE_EXCEEDED": 1}
-            plane.wait_idle()
-
-
-class TestClients:
-    @pytest.mark.parametrize("after", [0, 1])
-    @pytest.mark.parametrize("path", [ONE, STREAM])
-    def test_leaving_cancels_the_work(self, server: ModelServer, monkeypatch: Any, path: str, after: int) -> None:
-        def wait(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-            for request in requests:
-                for _ in range(after):
-                    yield streamed(ints_reply(request, [1]))
-                until(lambda: not context.is_active(), 10)
-
-        monkeypatch.setattr(server, "stream", wait)
-        cancelled = len(server.cancelled)
-        with a_plane(server.address) as plane:
-            with connect(plane, path, {"IN": 1}) as client:
-                until(lambda: plane.held().get("at endpoints") == 1, 5)
-                if after and path == STREAM:
-                    received = b""
-                    while b"OUT" not in received:
-                        received += client.recv(4096)
-            until(lambda: len(server.cancelled) > cancelled, 5)
-            plane.wait_idle()
-            assert plane.codes() == {"CANCELLED": 1}
-
-    def test_one_that_does_not_read_stops_the_worker(self, server: ModelServer, monkeypatch: Any) -> None:
-        total, size = 400, 100_000
-        made: list[int] = []
-
-        def flood(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-            for request in requests:
-                for number in range(total):
-                    made.append(number)
-                    reply = ints_reply(request, [number])
-                    reply.outputs[0].datatype = "BYTES"
-                    reply.outputs[0].shape[:] = [1]
-                    reply.raw_output_contents[0] = struct.pack("<I", size) + b"x" * size
-                    yield streamed(reply)
-                yield final_of(request)
-
-        monkeypatch.setattr(server, "stream", flood)
-        with a_plane(server.address) as plane, connect(plane, STREAM, {"IN": 1}) as client:
-            until(lambda: len(made) > 10, 5)
-            until(lambda: stands_still(made), 10)
-            assert len(made) * size < 20_000_000
-            received = b""
-            while not received.endswith(b"0\r\n\r\n"):
-                received += client.recv(1_000_000)
-            assert received.count(b"data: ") == total
-            plane.wait_idle()
-            assert plane.codes() == {"OK": 1}
-
-
-def stands_still(made: list[int]) -> bool:
-    before = len(made)
-    time.sleep(0.5)
-    return len(made) == before
-
-
-class TestAbandoned:
-    """A generation whose events nobody takes."""
-
-    def a_generation(self, plane: PlaneThread) -> Generation:
-        match = route(b"POST", STREAM.encode())
-        assert not isinstance(match, GatewayError)
-        return Generation(plane.plane, match, b'{"IN":[1,2,3]}', b"")
-
-    def test_closed_before_the_first_event(self, plane: PlaneThread) -> None:
-        async def main() -> None:
-            generation = self.a_generation(plane)
-            await generation.start(None)
-            await (await generation.events()).aclose()
-
-        before = plane.codes().get("CANCELLED", 0)
-        plane.run(main)
-        assert plane.held() == {}
-        assert plane.codes()["CANCELLED"] == before + 1
-
-    def test_dropped_before_the_first_event(self, plane: PlaneThread) -> None:
-        async def main() -> None:
-            generation = self.a_generation(plane)
-            await generation.start(None)
-            await generation.events()
-
-        plane.run(main)
-        gc.collect()
-        assert plane.held() == {}
-
-    def test_closed_after_the_end_changes_nothing(self, plane: PlaneThread) -> None:
-        async def main() -> list[bytes]:
-            generation = self.a_generation(plane)
-            await generation.start(None)
-            taken = await generation.events()
-            found = [event async for event in taken]
-            await taken.aclose()
-            return found
-
-        before = plane.codes()
-        assert len(plane.run(main)) == 3
-        after = plane.codes()
-        assert after.pop("OK") == before.pop("OK", 0) + 1
-        assert after == before
-
-    def test_an_exception_thrown_in_ends_it(self, plane: PlaneThread) -> None:
-        async def main() -> None:
-            generation = self.a_generation(plane)
-            await generation.start(None)
-            await (await generation.events()).athrow(ValueError("no"))
-
-        with pytest.raises(ValueError, match="no"):
-            plane.run(main)
-        assert plane.held() == {}
-
-    def test_cancelled_while_it_waits(self, plane: PlaneThread, server: ModelServer, monkeypatch: Any) -> None:
-        def silent(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-            until(lambda: not context.is_active(), 10)
-            yield from ()
-
-        monkeypatch.setattr(server, "stream", silent)
-
-        async def main() -> None:
-            generation = self.a_generation(plane)
-            await generation.start(None)
-            async with asyncio.timeout(0.1):
-                await generation.events()
-
-        with pytest.raises(TimeoutError):
-            plane.run(main)
-        assert plane.held() == {}
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,6 @@ def test_too_large_headers_reset_their_stream() -> None:
         (data_frame(3, b"x"), ErrorCode.PROTOCOL_ERROR),
         (fr.frame(fr.PUSH_PROMISE, 4, 1, bytes(4)), ErrorCode.PROTOCOL_ERROR),
         (fr.settings_frame([(fr.ENABLE_PUSH, 1)]), ErrorCode.PROTOCOL_ERROR),
-        (headers_frame(1, RESPONSE, True) + data_frame(1, b"x"), ErrorCode.STREAM_CLOSED),
     ],
 )
 def test_mistakes_that_end_the_connection(data: bytes, code: ErrorCode) -> None:
@@ -169,6 +168,28 @@ def test_mistakes_that_end_the_connection(data: bytes, code: ErrorCode) -> None:
     assert client.error[0] == code
     assert call.reset is not None or call.ended
     assert not client.available
+
+
+def test_trailers_that_come_twice_harm_no_other_request() -> None:
+    """What gRPC's C core sends when a deadline passes: trailers, RST_STREAM, and the same trailers again."""
+    client = connected()
+    late, other = called(client), called(client)
+    end = headers_frame(1, RESPONSE, True)
+    client.receive(end + fr.rst_stream(1, ErrorCode.NO_ERROR) + end + data_frame(1, b"x"))
+    assert client.error is None
+    assert late.ended
+    client.receive(headers_frame(3, RESPONSE, True))
+    assert other.ended
+
+
+def test_a_stream_that_was_reset_may_still_be_sent_a_window_of_small_frames() -> None:
+    client = connected()
+    call = called(client)
+    call.stream.reset(ErrorCode.CANCEL)
+    for _ in range(2 * client.limits.nuisances):
+        client.receive(data_frame(1, b"x"))
+    assert client.error is None
+    assert client.owed <= client.owed_limit
 
 
 def test_frames_after_the_response_reset_the_request() -> None:

@@ -1,0 +1,67 @@
+"""What the head of a gRPC call says."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.ingress.grpc_head import Head, head_of
+from transcoding.http2.headers import HeaderBlock
+from transcoding.methods import BY_NAME
+from transcoding.status import Code
+
+PATH = b"/inference.GRPCInferenceService/ModelInfer"
+
+
+def a_block(**fields: bytes) -> HeaderBlock:
+    named = {b":method": b"POST", b":path": PATH} | {
+        name.replace("_", "-").encode(): value for name, value in fields.items()
+    }
+    return HeaderBlock([*named.items()])
+
+
+def test_method_timeout_and_encoding() -> None:
+    head = Head(a_block(grpc_timeout=b"250m", grpc_encoding=b"gzip"))
+    assert (head.method, head.timeout, head.encoding, head.error) == (BY_NAME["ModelInfer"], 0.25, "gzip", None)
+
+
+def test_what_is_not_said() -> None:
+    head = Head(a_block())
+    assert (head.timeout, head.encoding) == (None, "identity")
+
+
+def test_a_path_that_is_not_known() -> None:
+    assert Head(HeaderBlock([(b":path", b"/x/Y")])).method is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "text"),
+    [
+        ({"grpc_timeout": b"5"}, Code.INVALID_ARGUMENT, "grpc-timeout"),
+        ({"grpc_timeout": b"123456789S"}, Code.INVALID_ARGUMENT, "grpc-timeout"),
+        ({"grpc_encoding": b"br"}, Code.UNIMPLEMENTED, "message encoding 'br' is not supported"),
+    ],
+)
+def test_what_is_wrong(fields: dict[str, bytes], code: Code, text: str) -> None:
+    error = Head(a_block(**fields)).error
+    assert error is not None
+    assert (error.code, text in error.message) == (code, True)
+
+
+def test_calls_are_posts() -> None:
+    error = Head(HeaderBlock([(b":method", b"GET"), (b":path", PATH)])).error
+    assert error is not None
+    assert (error.code, error.http_status) == (Code.UNIMPLEMENTED, 405)
+
+
+def test_a_block_that_is_too_large_says_nothing_else() -> None:
+    block = a_block(grpc_timeout=b"bad")
+    block.too_large = True
+    head = Head(block)
+    assert head.error is not None
+    assert (head.error.code, head.method) == (Code.RESOURCE_EXHAUSTED, None)
+
+
+def test_it_is_kept_with_its_block() -> None:
+    block = a_block()
+    assert head_of(block) is head_of(block)
+    assert head_of(a_block()) is not head_of(block)

@@ -1,0 +1,62 @@
+"""Requests that would end a worker."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.guard import Guard
+from gateway.signatures import Signatures
+from gateway.snapshot import Route
+from gateway.telemetry.metrics import Metrics
+from tests.support.pools import ScriptedChannel, a_pool, an_endpoint
+from transcoding.dialects.oip_messages import message_class
+from transcoding.grpc_framing import encode_message
+from transcoding.message import InferRequest, RequestedOutput
+from transcoding.status import Code, GatewayError
+
+
+def a_guard() -> tuple[Guard, Route, ScriptedChannel]:
+    """A route to a model with a text and a number as outputs, of which version 2 is the route's."""
+    metadata = message_class("ModelMetadataResponse")(name="m")
+    metadata.outputs.add(name="TEXT", datatype="BYTES", shape=[1])
+    metadata.outputs.add(name="NUMBER", datatype="FP32", shape=[1])
+    config = message_class("ModelConfigResponse")()
+    channel = ScriptedChannel(*(encode_message((each.SerializeToString(),)) for each in (metadata, config)))
+    pool = a_pool([an_endpoint(channel=channel)])
+    return Guard(Signatures()), Route("r", pool, "2", None, pool.forward, Metrics()), channel
+
+
+def check(*outputs: RequestedOutput) -> ScriptedChannel:
+    async def main() -> ScriptedChannel:
+        guard, route, channel = a_guard()
+        await guard.check_outputs(route, InferRequest("m", outputs=[*outputs]), None)
+        return channel
+
+    return asyncio.run(main())
+
+
+def test_classification_of_text_is_refused() -> None:
+    with pytest.raises(GatewayError, match="classification of 'TEXT' is not possible, its datatype is BYTES") as caught:
+        check(RequestedOutput("TEXT", {"classification": 2}))
+    assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("name", ["NUMBER", "UNKNOWN"])
+def test_of_anything_else_it_is_the_workers_business(name: str) -> None:
+    channel = check(RequestedOutput(name, {"classification": 2}))
+    assert [call.version for call in channel.calls] == ["2", "2"]
+
+
+def test_nothing_is_asked_for_other_requests() -> None:
+    assert check(RequestedOutput("TEXT"), RequestedOutput("TEXT", {"binary": True})).calls == []
+
+
+def test_the_version_of_the_client_counts() -> None:
+    async def main() -> ScriptedChannel:
+        guard, route, channel = a_guard()
+        await guard.check_classified(route, "m", "7", ["NUMBER"], None)
+        return channel
+
+    assert [call.version for call in asyncio.run(main()).calls] == ["7", "7"]
