@@ -74,7 +74,8 @@ def _brackets(body: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
     bounds = np.searchsorted(brackets, quotes)
     if np.any(np.diff(bounds)[::2]):  # a string has brackets in it
         brackets = brackets[np.searchsorted(quotes, brackets) % 2 == 0]
-    return marks[brackets]
+    found: np.ndarray[Any, np.dtype[np.uint8]] = marks[brackets]
+    return found
 
 
 def _where(marks: np.ndarray[Any, np.dtype[np.uint8]], mask: int, code: int) -> np.ndarray[Any, np.dtype[np.int64]]:

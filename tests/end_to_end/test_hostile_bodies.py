@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.hostile import MIB, SCALE, HostileGateway
 from tests.support.gateway import start_gateway
+from tests.support.hostile import MIB, SCALE, HostileGateway
 from tests.support.raw_client import BODY, INFER, Answer, RawClient, get, post
 from tests.support.triton import start_triton
 
@@ -206,7 +206,9 @@ def test_s12_contents_of_tensors(case: str) -> None:
     gateway = start_gateway([triton.grpc_address])
     body, field = AT_TRITON[case]
     with RawClient(gateway.address) as client:
-        answer = client.ask(post(body, f"/v2/models/{'id_int32' if case == 'another shape' else 'id_bytes'}/infer", field))
+        answer = client.ask(
+            post(body, f"/v2/models/{'id_int32' if case == 'another shape' else 'id_bytes'}/infer", field)
+        )
         assert answer.status == 400
         assert client.ask(get()).status == 200
 
