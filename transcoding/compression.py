@@ -14,6 +14,9 @@ from transcoding.status import Code, GatewayError, invalid
 
 _WINDOW = {"gzip": 31, "deflate": 15}
 ENCODINGS = ("gzip", "deflate")
+SLICE = 16 * 1024
+"""Compressed bytes that are inflated at once: zlib makes its output in blocks and joins them, so that all at once would
+take twice the limit before a bomb is noticed."""
 
 
 class Inflater:
@@ -56,9 +59,10 @@ def inflate(data: Buffer, encoding: str, limit: int) -> bytes:
     if encoding == "identity":
         return bytes(data)
     inflater = Inflater(encoding, limit)
-    inflated = inflater.feed(data)
+    view = memoryview(data)
+    pieces = [inflater.feed(view[at : at + SLICE]) for at in range(0, len(view), SLICE)]
     inflater.finish()
-    return inflated
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def deflate(buffers: Iterable[Buffer], encoding: str, level: int = 1) -> bytes:

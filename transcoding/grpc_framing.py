@@ -120,6 +120,9 @@ def encode_message(buffers: Sequence[Buffer], compressed: bool = False) -> bytes
 
 # Message compression. "deflate" is the zlib format (RFC 1950), as in HTTP.
 _MEMBERS = 16
+# Compressed bytes that are inflated at once: a bomb is noticed before its whole limit was made twice, in blocks and
+# joined.
+_SLICE = 16 * 1024
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
@@ -132,30 +135,51 @@ def inflate(data: Buffer, encoding: str, limit: int) -> Buffer:
     """
     if encoding == "identity":
         return data
-    bits = _WINDOW_BITS.get(encoding)
-    if bits is None:
+    if encoding not in _WINDOW_BITS:
         raise GatewayError(Code.UNIMPLEMENTED, f"grpc-encoding: {encoding!r} is not supported")
-    pieces: list[bytes] = []
-    room, rest = limit, data
-    for _ in range(_MEMBERS):
-        inflater = zlib.decompressobj(bits)
+    members = _Members(encoding, limit)
+    pieces = [members.inflate(data[at : at + _SLICE]) for at in range(0, len(data), _SLICE)]
+    members.finish()
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+class _Members:
+    """The gzip members, or the one zlib stream, of a message."""
+
+    def __init__(self, encoding: str, limit: int) -> None:
+        self._encoding = encoding
+        self._limit = self._room = limit
+        self._inflater = zlib.decompressobj(_WINDOW_BITS[encoding])
+        self._left = _MEMBERS - 1 if encoding == "gzip" else 0
+
+    def inflate(self, data: Buffer) -> bytes:
+        """What a part of the message inflates to."""
+        out = self._decompress(data)
+        while rest := self._inflater.unused_data:
+            if not self._left:
+                what = f"more than {_MEMBERS} members" if self._encoding == "gzip" else "data after its end"
+                raise GatewayError(Code.INVALID_ARGUMENT, f"a {self._encoding} message with {what}")
+            self._left -= 1
+            self._inflater = zlib.decompressobj(_WINDOW_BITS[self._encoding])
+            out += self._decompress(rest)
+        return out
+
+    def _decompress(self, data: Buffer) -> bytes:
         try:
             # max_length 0 would mean no limit, hence room for one byte more than allowed.
-            pieces.append(inflater.decompress(rest, room + 1))
+            out = self._inflater.decompress(data, self._room + 1)
         except zlib.error as error:
-            raise GatewayError(Code.INVALID_ARGUMENT, f"broken {encoding} message: {error}") from None
-        room -= len(pieces[-1])
-        if room < 0:
-            what = f"message is larger than the limit of {limit} bytes when decompressed"
+            raise GatewayError(Code.INVALID_ARGUMENT, f"broken {self._encoding} message: {error}") from None
+        self._room -= len(out)
+        if self._room < 0:
+            what = f"message is larger than the limit of {self._limit} bytes when decompressed"
             raise GatewayError(Code.RESOURCE_EXHAUSTED, what, http_status=413)
-        if not inflater.eof:
-            raise GatewayError(Code.INVALID_ARGUMENT, f"truncated {encoding} message")
-        rest = inflater.unused_data
-        if not rest:
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        if encoding != "gzip":
-            raise GatewayError(Code.INVALID_ARGUMENT, f"data after the end of a {encoding} message")
-    raise GatewayError(Code.INVALID_ARGUMENT, f"a gzip message of more than {_MEMBERS} members")
+        return out
+
+    def finish(self) -> None:
+        """The message ended, hopefully with the last member."""
+        if not self._inflater.eof:
+            raise GatewayError(Code.INVALID_ARGUMENT, f"truncated {self._encoding} message")
 
 
 def deflate(data: Buffer, encoding: str, level: int = 1) -> bytes:

@@ -18,6 +18,8 @@ import orjson
 from transcoding.status import GatewayError, invalid
 
 MAX_DEPTH = 100
+MAX_OBJECTS = 10_000
+"""No request has so many; a parser makes 64 bytes and more of the three that an empty one takes."""
 
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
@@ -42,9 +44,15 @@ def loads(body: bytes) -> Any:
 
 
 def check_depth(body: bytes) -> None:
-    """Raises GatewayError (400) when a document nests deeper than `MAX_DEPTH`, before any parser recurses into it."""
-    if _openings(body) > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+    """Raises GatewayError (400) when a document nests deeper than `MAX_DEPTH`, before any parser recurses into it, or
+    has more objects than `MAX_OBJECTS`."""
+    if _openings(body) <= MAX_DEPTH:
+        return
+    brackets = _brackets(body)
+    if np.cumsum(_STEP[brackets]).max(initial=0) > MAX_DEPTH:
         raise invalid(f"request body: JSON nested deeper than {MAX_DEPTH} levels")
+    if np.count_nonzero(brackets == 0x7B) > MAX_OBJECTS:
+        raise invalid(f"request body: more than {MAX_OBJECTS} JSON objects")
 
 
 def _openings(body: bytes) -> int:
@@ -55,8 +63,8 @@ def _openings(body: bytes) -> int:
     return int(np.count_nonzero(marks == 0x5B) + np.count_nonzero(marks == 0x7B))
 
 
-def _depth(body: bytes) -> int:
-    """The deepest nesting of brackets outside of strings. 1.6 MB take 0.5 ms, where a loop over bytes would take 60."""
+def _brackets(body: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The brackets outside of strings, in order. 1.6 MB take 0.5 ms, where a loop over bytes would take 60."""
     if b"\\" in body:
         body = _ESCAPE.sub(b"__", body)
     marks = np.frombuffer(body, np.uint8)
@@ -66,7 +74,8 @@ def _depth(body: bytes) -> int:
     bounds = np.searchsorted(brackets, quotes)
     if np.any(np.diff(bounds)[::2]):  # a string has brackets in it
         brackets = brackets[np.searchsorted(quotes, brackets) % 2 == 0]
-    return int(np.cumsum(_STEP[marks[brackets]]).max(initial=0))
+    found: np.ndarray[Any, np.dtype[np.uint8]] = marks[brackets]
+    return found
 
 
 def _where(marks: np.ndarray[Any, np.dtype[np.uint8]], mask: int, code: int) -> np.ndarray[Any, np.dtype[np.int64]]:

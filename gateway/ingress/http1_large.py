@@ -16,27 +16,33 @@ if TYPE_CHECKING:
 
 LARGE = 64 * 1024
 """What must be missing of a body, in bytes, to be worth it."""
+FIRST, STEP = 256 * 1024, 1024 * 1024
+_ZEROS = memoryview(bytes(STEP))
 
 
 class LargeBody(asyncio.BufferedProtocol):
-    """Receives the `length` bytes of one body, of which `start` have come, for a reader."""
+    """Receives the `length` bytes of one body, of which `start` have come, for a reader.
+
+    What a client announces costs nothing: room is made as it is filled, which the allocator does without copying.
+    """
 
     def __init__(self, reader: Http1Reader, length: int, start: Buffer) -> None:
         self._reader = reader
-        self._body = bytearray(length)
-        self._view = memoryview(self._body)
+        self._length = length
+        self._body = bytearray(start)
         self._at = len(start)
-        self._view[: self._at] = start
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go: never beyond the body, so what follows it stays in the socket."""
-        return self._view[self._at :]
+        body = self._body
+        if self._at == len(body):
+            body += _ZEROS[: min(max(self._at, FIRST), STEP, self._length - self._at)]
+        return memoryview(body)[self._at :]
 
     def buffer_updated(self, nbytes: int) -> None:
         """So many bytes more are here."""
         self._at += nbytes
-        if self._reader.body_grew(nbytes) and self._at == len(self._body):
-            self._view.release()
+        if self._reader.body_grew(nbytes) and self._at == self._length:
             self._reader.large_body_done(self._body)
 
     def pause_writing(self) -> None:

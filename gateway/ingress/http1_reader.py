@@ -41,30 +41,9 @@ class Ignored(Exception):
 class Http1Reader:
     """The reading half of a connection. Whole requests, and refusals, go to `enqueue` in the order they came."""
 
-    __slots__ = (
-        "_address",
-        "_begun",
-        "_body",
-        "_buffered",
-        "_count",
-        "_fields",
-        "_fresh",
-        "_headers",
-        "_held",
-        "_known",
-        "_large",
-        "_last",
-        "_listener",
-        "_message",
-        "_parser",
-        "_queue",
-        "_raw",
-        "_target",
-        "_task",
-        "_transport",
-        "_upgrading",
-        "expires",
-    )
+    __slots__ = ("_address", "_begun", "_body", "_buffered", "_count", "_fields", "_fresh", "_headers", "_held",
+                 "_known", "_large", "_last", "_listener", "_message", "_parser", "_queue", "_raw", "_target",
+                 "_task", "_transport", "_upgrading", "expires")  # fmt: skip
 
     def __init__(self, listener: Listener, transport: asyncio.Transport, address: str) -> None:
         self._listener = listener

@@ -32,7 +32,7 @@ class Tls(asyncio.Transport, asyncio.Protocol):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._socket: asyncio.Transport | None = None
         self._address = ""
-        self._app: asyncio.Protocol | None = None
+        self._app: asyncio.Protocol | asyncio.BufferedProtocol | None = None
         self._paused = self._ended = False
         self.expires = NEVER
 
@@ -51,7 +51,7 @@ class Tls(asyncio.Transport, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Shake hands, then decrypt. After our end of the conversation nobody wants to know what comes."""
-        if self._ended and self._app is not None:
+        if self._ended and isinstance(self._app, asyncio.Protocol):
             self._app.data_received(data)
             return
         self._incoming.write(data)
@@ -80,6 +80,18 @@ class Tls(asyncio.Transport, asyncio.Protocol):
             data = self._decrypt()
             if not data:
                 return
+            self._deliver(data)
+
+    def _deliver(self, data: bytes) -> None:
+        """To a protocol of either kind; one that takes what it asked for may leave the rest to another."""
+        while data and isinstance(self._app, asyncio.BufferedProtocol):
+            room = memoryview(self._app.get_buffer(len(data)))
+            size = min(len(room), len(data))
+            room[:size] = data[:size]
+            room.release()
+            self._app.buffer_updated(size)
+            data = data[size:]
+        if data and isinstance(self._app, asyncio.Protocol):
             self._app.data_received(data)
 
     def _decrypt(self) -> bytes:
@@ -210,7 +222,7 @@ class Tls(asyncio.Transport, asyncio.Protocol):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Who speaks on the connection from now on."""
-        self._app = cast(asyncio.Protocol, protocol)
+        self._app = cast("asyncio.Protocol | asyncio.BufferedProtocol", protocol)
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Who speaks on the connection."""

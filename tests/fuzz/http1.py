@@ -40,7 +40,8 @@ SEEDS = [
 ]
 TOKENS = [
     b"\r\n", b"\n", b"\r", b"\0", b" ", b"\t", b":", b"Content-Length: 3\r\n", b"Content-Length: +3\r\n",
-    b"Host: b\r\n",     b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: x\r\n", b"0\r\n\r\n", b"ffffffffffffffff\r\n", b"HTTP/1.1",
+    b"Host: b\r\n", b"Transfer-Encoding: chunked\r\n", b"Transfer-Encoding: x\r\n", b"0\r\n\r\n",
+    b"ffffffffffffffff\r\n", b"HTTP/1.1",
     b"GET ", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\xff", b"x" * 3000, b" : ", b"\r\n x", b"#", b"//",
     b"Expect: x\r\n",
 ]  # fmt: skip

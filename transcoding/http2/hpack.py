@@ -179,6 +179,9 @@ class Decoder:
             if 0x80 < byte <= 0x80 + _STATIC_SIZE:
                 (pair, size, kind), at = _STATIC[byte & 0x7F], at + 1
             elif byte >= 0x80:
+                if too_large:  # an entry of the dynamic table costs one byte to repeat and more to look at
+                    at = self._skip_indexed(block, at)
+                    continue
                 (pair, size, kind), at = self._indexed(block, at)
             else:
                 # Where the field ends if both lengths are short. A guess is enough: only whole fields are known, and
@@ -218,6 +221,13 @@ class Decoder:
         if index == 0x7F:
             index, at = _continued(block, at, 0x7F)
         return _field(*self._table.get_by_index(index)), at
+
+    def _skip_indexed(self, block: bytes, at: int) -> int:
+        index, at = block[at] & 0x7F, at + 1
+        if index == 0x7F:
+            index, at = _continued(block, at, 0x7F)
+        self._table.get_by_index(index)
+        return at
 
     def _literal(self, block: bytes, start: int, end: int) -> tuple[Field, int]:
         """One literal field: with incremental indexing (01), without (0000) or never indexed (0001)."""
