@@ -3,8 +3,8 @@
     python -m tests.fuzz.http1 --count 1000000 --seed 1
 
 Promises: no bytes make it raise; what reaches the service is a well-formed request within the limits; and however the
-bytes are cut into reads, the same requests come out in the same order with the same answers, so nobody can make two hops
-read one stream differently. At the end nothing is held.
+bytes are cut into reads, the same requests come out in the same order with the same answers, so nobody can make two
+hops read one stream differently. At the end nothing is held.
 """
 
 from __future__ import annotations
@@ -105,9 +105,7 @@ class Rest:
         for name, value in request.headers.items():
             assert NAME(name), name
             assert not re.search(rb"[\0\r\n]", value), value
-        self.seen.append(
-            (request.method, request.target, tuple(sorted(request.headers.items())), bytes(request.body))
-        )
+        self.seen.append((request.method, request.target, tuple(sorted(request.headers.items())), bytes(request.body)))
         await asyncio.sleep(0)
         return Response(200, (b"{}",))
 
