@@ -150,17 +150,24 @@ class InferSession:
             self._fail(GatewayError(Code.INTERNAL, "internal error", fault=Fault.GATEWAY))
 
     async def _forward_next(self, message: Buffer, compressed: bool) -> None:
+        if compressed:
+            try:
+                message = await self._inflate(message)
+            except GatewayError as error:  # nothing that could be answered in the stream was read
+                self._fail(error)
+                return
         try:
-            if compressed:
-                assert self._stream.head is not None
-                limit = self._stream.listener.limits.inflated_bytes
-                message = await inflate_message(message, self._stream.head, limit)
-                self._inflated = len(message)
-                self._count(self._inflated)
             await self._forward(message)
         except GatewayError as error:
             await self._answer_error(message, error)
             await self._client_reads()
+
+    async def _inflate(self, message: Buffer) -> Buffer:
+        assert self._stream.head is not None
+        message = await inflate_message(message, self._stream.head, self._stream.listener.limits.inflated_bytes)
+        self._inflated = len(message)
+        self._count(self._inflated)
+        return message
 
     async def _client_reads(self) -> None:
         """Answers that cost no endpoint anything come no faster than the client takes them, and keep no loop."""

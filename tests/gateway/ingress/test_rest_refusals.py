@@ -130,7 +130,10 @@ class TestRefusals:
         try:
             with a_plane(server.address, routes=[a_route(timeout=0.2)]) as plane:
                 answer = plane.post(INFER, DOCUMENT)
-                assert (answer.status, answer.error) == (504, "deadline exceeded")
+                assert (answer.status, answer.error.lower()) == (
+                    504,
+                    "deadline exceeded",
+                )  # the server's words, or ours
                 assert plane.codes() == {"DEADLINE_EXCEEDED": 1}
                 until(lambda: len(server.cancelled) > cancelled, 5)
                 plane.wait_idle()
