@@ -47,6 +47,10 @@ TOKENS = [
 ]  # fmt: skip
 
 
+class Overhead(Exception):
+    """A body of more framing than data was refused. It is looked for once a read, so small ones may get through."""
+
+
 class Transport:
     """Keeps what is written, and which protocol gets what is read."""
 
@@ -131,8 +135,11 @@ async def converse(data: bytes, cut: Callable[[], int]) -> tuple[list[Any], list
     await asyncio.sleep(0)
     assert listener.buffered == 0
     assert listener.requests_in_flight == 0
+    written = bytes(transport.written)
+    if b"more framing than data" in written:
+        raise Overhead
     # Which of two mistakes is found first may depend on the cuts; that there is one may not.
-    return rest.seen, re.findall(rb"HTTP/1\.1 (?!1)(\d)", bytes(transport.written))
+    return rest.seen, re.findall(rb"HTTP/1\.1 (?!1)(\d)", written)
 
 
 def feed(protocol: Any, piece: bytes) -> int:
@@ -172,9 +179,12 @@ async def check(seed: int) -> None:
     """One conversation, read at once and in pieces."""
     rng = random.Random(seed)
     data = conversation(rng)
-    whole = await converse(data, lambda: 65536)
     largest = rng.choice((1, 3, 50, 5000)) if len(data) < 20_000 else 20_000
-    pieces = await converse(data, lambda: rng.randint(1, largest))
+    try:
+        whole = await converse(data, lambda: 65536)
+        pieces = await converse(data, lambda: rng.randint(1, largest))
+    except Overhead:
+        return
     assert whole == pieces, f"seed {seed}: {data[:2000]!r}: at once {whole}, in pieces {pieces}"
 
 
