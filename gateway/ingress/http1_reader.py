@@ -177,7 +177,7 @@ class Http1Reader:
         self._listener.buffered += size
 
     def _feed(self, data: bytes | memoryview) -> memoryview:
-        """Feed the parser; a message that it refuses is answered in its turn. Returns what it left to another parser."""
+        """Feed the parser; a message that it refuses is answered in its turn. Returns what is left to another."""
         if self._last:
             return NOTHING
         self._raw += len(data)
@@ -357,8 +357,11 @@ class Http1Reader:
 
 
 def missing_of(message: Message, at_hand: int) -> int:
-    """How many bytes of a body are yet to come when `at_hand` are here; 0 when its length is not known."""
-    return 0 if message.length is None or message.length == CHUNKED else message.length - at_hand
+    """How many bytes of a body are yet to come when its first `at_hand` are here; 0 when its length is not known, or
+    when the parser has kept some of them: that happens where a head's last line comes in two reads."""
+    if message.length is None or message.length == CHUNKED or message.size:
+        return 0
+    return message.length - at_hand
 
 
 def too_busy() -> Refusal:

@@ -32,6 +32,13 @@ def test_what_it_has_found(data: bytes, requests: int, statuses: list[bytes]) ->
         assert (len(seen), answers) == (requests, statuses)
 
 
+@pytest.mark.parametrize("missing", range(1, 6))
+def test_a_large_body_whose_head_ends_in_another_read(missing: int) -> None:
+    sizes = iter([LARGE.index(b"\r\n\r\n") + 4 - missing, 7000])
+    seen, answers = asyncio.run(http1.converse(LARGE + LARGE, lambda: next(sizes, 20_000)))
+    assert ([len(each[3]) for each in seen], answers) == ([90_000, 90_000], [b"2", b"2"])
+
+
 def test_a_conversation_that_differs_is_told_with_its_seed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
