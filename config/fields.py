@@ -23,6 +23,11 @@ def count(says: str, low: int = 1, high: int = 1_000_000) -> Meta:
     return Meta(ge=low, le=high, description=says)
 
 
+def number(says: str, low: float, high: float) -> Meta:
+    """A number with or without a fraction, from `low` to `high`; a share may be written as `20%`."""
+    return Meta(ge=low, le=high, description=says, extra={"form": "number"})
+
+
 def text(says: str, form: str = "text") -> Meta:
     """Text of one of `config.forms.FORMS`, kept as written."""
     return Meta(description=says, extra={"form": form})

@@ -7,12 +7,30 @@ durations arrive as seconds and sizes as bytes, whatever unit the operator wrote
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
-from config.fields import HOUR, count, duration, one_or_several, several, size, text
+from config.fields import HOUR, count, duration, several, size, text
+from config.node import Node
+from config.pools import Discover, Endpoint, Managed, Metrics, Models, Outliers, Pick, Pool, Readiness
+from config.routes import (
+    Condition,
+    Match,
+    PolicySpec,
+    Route,
+    Rule,
+    Split,
+    Sticky,
+    Target,
+    Variant,
+)
+
+__all__ = [
+    "Admin", "ApiClass", "Condition", "Config", "Deadlines", "Discover", "Drain", "Endpoint", "Limits", "Listener",
+    "Managed", "Match", "Metrics", "Models", "Node", "Outliers", "Pick", "PolicySpec", "Pool", "PoolName", "Readiness",
+    "Route", "Rule", "Split", "Sticky", "Target", "Tls", "Variant",
+]  # fmt: skip
 
 ApiClass = Literal["inference", "metadata", "statistics", "repository", "trace", "logging", "shared_memory"]
 DEFAULT_APIS: tuple[ApiClass, ...] = ("inference", "metadata", "statistics")
@@ -20,12 +38,6 @@ DEFAULT_APIS: tuple[ApiClass, ...] = ("inference", "metadata", "statistics")
 KIB, MIB = 1024, 1024 * 1024
 
 PoolName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
-
-
-class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of every part of a configuration. `shorthand` is the field that a bare value stands for."""
-
-    shorthand: ClassVar[str | None] = None
 
 
 class Tls(Node, frozen=True):
@@ -72,6 +84,9 @@ class Listener(Node, frozen=True):
     apis: Annotated[tuple[ApiClass, ...], several("The classes of Triton's API that it serves")] = DEFAULT_APIS
     limits: Limits = Limits()
     deadlines: Deadlines = Deadlines()
+    tell_route: Annotated[
+        bool, Meta(description="Answers say in headers, or metadata, which route, variant and version they came from")
+    ] = True
     forward_headers: Annotated[
         tuple[Annotated[str, text("A header name", "header")], ...],
         Meta(description="Request headers, or gRPC metadata, that are passed on to the endpoint"),
@@ -93,68 +108,16 @@ class Drain(Node, frozen=True):
     timeout: Annotated[float, duration("How long requests in flight may take to end after that", 0)] = 30.0
 
 
-class Endpoint(Node, frozen=True):
-    """One Triton: the `host:port` of its gRPC service."""
-
-    shorthand = "address"
-
-    address: Annotated[str, text("The gRPC service of a Triton", "endpoint")]
-
-
-class Readiness(Node, frozen=True):
-    """How control polls the endpoints of a pool, in seconds and consecutive results."""
-
-    interval: Annotated[float, duration("From one poll to the next", 0.01, HOUR)] = 1.0
-    timeout: Annotated[float, duration("How long one poll may take", 0.01, HOUR)] = 2.0
-    failures: Annotated[int, count("Failed polls in a row that take an endpoint out", high=1000)] = 2
-    successes: Annotated[int, count("Good polls in a row that bring it back", high=1000)] = 1
-
-
-class Pool(Node, frozen=True):
-    """Endpoints of one kind and how one of them is chosen."""
-
-    endpoints: Annotated[tuple[Endpoint, ...], several("The Tritons of the pool")]
-    kind: Annotated[Literal["triton"], Meta(description="What the endpoints are")] = "triton"
-    pick: Annotated[str, text("How one of the ready endpoints is chosen", "picker")] = "least_inflight"
-    readiness: Readiness = Readiness()
-    connections: Annotated[int, count("Connections of one worker process to each endpoint", high=256)] = 1
-    connect_timeout: Annotated[float, duration("How long connecting may take", high=HOUR)] = 2.0
-    message_bytes: Annotated[int, size("One gRPC message from an endpoint", KIB, 2**31 - 1)] = 2**31 - 1
-
-
-class Match(Node, frozen=True):
-    """Which requests a route takes: model names or globs (`*`, `?`, `[a-z]`)."""
-
-    model: Annotated[
-        tuple[Annotated[str, text("A model name or a glob", "pattern")], ...],
-        one_or_several("Names or globs; one needs no list"),
-    ]
-
-
-class Target(Node, frozen=True):
-    """Where a route sends: a pool, and the version when the client names none."""
-
-    shorthand = "pool"
-
-    pool: Annotated[str, text("The name of a pool")]
-    version: Annotated[str, text("The version for requests that name none", "version")] | None = None
-
-
-class Route(Node, frozen=True):
-    """Requests for some models, and where they go. `timeout` in seconds bounds a call at the worker."""
-
-    match: Match
-    to: Target
-    name: Annotated[str, text("What logs and metrics call it; the first pattern if not given")] = ""
-    timeout: Annotated[float, duration("How long a call to the endpoint may take")] | None = None
-
-
 class Config(Node, frozen=True):
     """A whole configuration file."""
 
     listen: Annotated[tuple[Listener, ...], several("The ports for clients")]
     pools: Annotated[dict[PoolName, Pool], several("Groups of endpoints, by name")]
     routes: Annotated[tuple[Route, ...], several("Which model goes where; the first route that matches takes it")]
+    labels: Annotated[
+        dict[str, dict[str, Annotated[str, text("A version", "version")]]],
+        Meta(description="Names for versions, by model: {resnet50: {stable: 2}}"),
+    ] = {}
     admin: Admin = Admin()
     workers: Annotated[int, count("Worker processes; auto is one per core", 0, 1024)] | Literal["auto"] = "auto"
     drain: Drain = Drain()
