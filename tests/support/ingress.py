@@ -254,10 +254,13 @@ class Ingress:
         return self.metrics.counter(family, labels).value
 
     def lose_all(self) -> None:
-        """All clients go, and nothing is left of them."""
+        """All clients go."""
         for transport in self._transports:
             transport.lose()
         self.settle()
+
+    def assert_calm(self) -> None:
+        """Nothing is left of any client."""
         listener = self.listener
         assert (listener.buffered, listener.requests_in_flight) == (0, 0)
         assert (listener.connections, listener.addresses) == (set(), {})
@@ -270,9 +273,10 @@ def an_ingress(limits: Limits = Limits(), deadlines: Deadlines = Deadlines()) ->
     ingress = Ingress(limits, deadlines)
     try:
         yield ingress
-        ingress.lose_all()
     finally:
+        ingress.lose_all()
         ingress.loop.close()
+    ingress.assert_calm()
 
 
 class _InMemory:
