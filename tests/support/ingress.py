@@ -11,7 +11,7 @@ At its end every connection is lost, and nothing may be held for any of them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +22,7 @@ from gateway.ingress.edge import Edge
 from gateway.ingress.exchange import Request, Response
 from gateway.ingress.http1 import Http1
 from gateway.ingress.http2 import Http2
+from gateway.ingress.linger import Linger
 from gateway.ingress.listener import Listener
 from gateway.telemetry.metrics import Metrics
 from tests.support.raw_client import RawClient
@@ -313,6 +314,21 @@ class Http1Client(_InMemory, RawClient):
     def receive(self) -> bytes:
         data, self._unread = self._unread, b""
         return data or super().receive()
+
+    def send_in_pieces(self, data: bytes, cuts: Iterable[int]) -> None:
+        """One read for each piece."""
+        at = 0
+        for cut in [*sorted(cuts), len(data)]:
+            self.send(data[at:cut])
+            at = cut
+
+    def assert_refused(self, status: int, words: str) -> None:
+        """The last answer is this one, and nothing more is read."""
+        answer = self.answer()
+        assert (answer.status, words in answer.error) == (status, True), answer
+        assert answer.headers["connection"] == "close"
+        assert self.receive() == b""
+        assert isinstance(self.transport.protocol, Linger)
 
     def statuses(self) -> list[int]:
         """Those of all answers that came."""
