@@ -66,9 +66,10 @@ class TestFirstBytes:
             transport = ingress.accept()
             for at in range(0, len(data), size):
                 transport.send(data[at : at + size])
-            undecided = fr.PREFACE.startswith(data) and not preface
+            http2 = data.startswith(fr.PREFACE)
+            undecided = not http2 and fr.PREFACE.startswith(data)
             accepted = [ingress.counted(ACCEPTED, "test", each) for each in ("http1", "http2")]
-            assert accepted == [not undecided and not preface, preface]
+            assert accepted == [not undecided and not http2, http2]
             assert ingress.listener.received.value == (0 if undecided else len(data))
 
 
