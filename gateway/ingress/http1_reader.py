@@ -88,8 +88,10 @@ class Http1Reader:
             self._feed_pieces(memoryview(data))
         else:
             fresh, count = not self._begun, self._count
-            self._feed(data)
-            if fresh and self._queue and self._count == count + 1 and not self._begun and not self._last:
+            rest = self._feed(data)
+            if rest:
+                self._feed_pieces(rest)
+            elif fresh and self._queue and self._count == count + 1 and not self._begun and not self._last:
                 self._learn(data, self._queue[-1])
 
     def _learn(self, data: bytes, item: Message | Refusal) -> None:
@@ -121,15 +123,14 @@ class Http1Reader:
             if self._held or len(self._queue) >= self._listener.limits.pipelined:
                 self._hold(data)
                 return
-            size = self._piece(data)
+            piece = data[: self._piece(data)]
             fresh = self._message is None
-            self._feed(data[:size])
+            data = data[len(piece) - len(self._feed(piece)) :]
             message = self._message
-            if fresh and message is not None and missing_of(message, len(data) - size) >= LARGE and not self._upgrading:
+            if fresh and message is not None and missing_of(message, len(data)) >= LARGE and not self._upgrading:
                 message.keep = self._parser.should_keep_alive()
-                self._receive_large(data[size:])
+                self._receive_large(data)
                 return
-            data = data[size:]
 
     def _piece(self, data: memoryview) -> int:
         """How much to parse at once: not beyond the end of a head, or of a body."""
@@ -175,16 +176,16 @@ class Http1Reader:
         self._buffered += size
         self._listener.buffered += size
 
-    def _feed(self, data: bytes | memoryview) -> None:
-        """Feed the parser; a message that it refuses is answered in its turn."""
+    def _feed(self, data: bytes | memoryview) -> memoryview:
+        """Feed the parser; a message that it refuses is answered in its turn. Returns what is left to another."""
         if self._last:
-            return
+            return NOTHING
         self._raw += len(data)
-        upgraded_at = -1
+        rest, upgraded = NOTHING, False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            upgraded_at = upgrade.args[0]
+            rest, upgraded = memoryview(data)[upgrade.args[0] :], True
         except httptools.HttpParserCallbackError as error:
             self._stopped(error.__context__)
         except httptools.HttpParserError as error:
@@ -193,8 +194,9 @@ class Http1Reader:
         else:
             if self._begun:
                 self._check_overhead()
-        if upgraded_at >= 0:  # not while the exception is handled: it would become the context of the next one
-            self._ignore_upgrade(memoryview(data)[upgraded_at:])
+        if upgraded:  # not while the exception is handled: it would become the context of the next one
+            self._ignore_upgrade()
+        return rest
 
     def _stopped(self, cause: BaseException | None) -> None:
         """A callback raised: a refusal, or a request that is one too many."""
@@ -212,14 +214,13 @@ class Http1Reader:
         elif message.length == CHUNKED and self._raw > limit + 2 * message.size:
             self._refuse(Refusal(400, "the chunks of the request's body are more framing than data"))
 
-    def _ignore_upgrade(self, rest: memoryview) -> None:
+    def _ignore_upgrade(self) -> None:
         """Go on with a new parser as if nothing had been asked: the first one takes the rest for other than HTTP."""
         message, self._upgrading = self._message, False
         assert message is not None
         self._reset_message()
         self._parser = httptools.HttpRequestParser(self)
         self._feed(plain_head(message))
-        self._feed_pieces(rest)
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answer with an error once it is this message's turn, and parse nothing more."""
@@ -356,8 +357,11 @@ class Http1Reader:
 
 
 def missing_of(message: Message, at_hand: int) -> int:
-    """How many bytes of a body are yet to come when `at_hand` are here; 0 when its length is not known."""
-    return 0 if message.length is None or message.length == CHUNKED else message.length - at_hand
+    """How many bytes of a body are yet to come when its first `at_hand` are here; 0 when its length is not known, or
+    when the parser has kept some of them: that happens where a head's last line comes in two reads."""
+    if message.length is None or message.length == CHUNKED or message.size:
+        return 0
+    return message.length - at_hand
 
 
 def too_busy() -> Refusal:
