@@ -19,7 +19,7 @@ from typing import Any
 from config.schema import Deadlines, Limits
 from config.schema import Listener as ListenerConfig
 from gateway.ingress.edge import Edge
-from gateway.ingress.exchange import Request, Response
+from gateway.ingress.exchange import EVENTS, Request, Response
 from gateway.ingress.http1 import Http1
 from gateway.ingress.http2 import Http2
 from gateway.ingress.linger import Linger
@@ -27,6 +27,7 @@ from gateway.ingress.listener import Listener
 from gateway.telemetry.metrics import Metrics
 from tests.support.raw_client import RawClient
 from tests.support.rude_http2 import RudeHttp2
+from transcoding.status import GatewayError
 
 ADDRESS = "192.0.2.1"
 TURNS = 12
@@ -188,6 +189,41 @@ class Service:
     @property
     def bodies(self) -> list[bytes]:
         return [bytes(request.body) for request in self.requests]
+
+
+class Source:
+    """A streamed answer whose pieces come when a test gives them; None ends it and an error breaks it off.
+
+    It is no generator, which the loop would close if nobody else did.
+    """
+
+    def __init__(self, ingress: Ingress) -> None:
+        self.taken = 0
+        self.closed = False
+        self._ingress = ingress
+        self._pieces: asyncio.Queue[bytes | GatewayError | None] = asyncio.Queue()
+        stream: Any = self
+        ingress.service.answer = lambda request: Response(200, content_type=EVENTS, stream=stream)
+
+    def give(self, *pieces: bytes | GatewayError | None) -> None:
+        for piece in pieces:
+            self._pieces.put_nowait(piece)
+        self._ingress.settle()
+
+    def __aiter__(self) -> Source:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = await self._pieces.get()
+        if isinstance(piece, GatewayError):
+            raise piece
+        if piece is None:
+            raise StopAsyncIteration
+        self.taken += 1
+        return piece
+
+    async def aclose(self) -> None:
+        self.closed = True
 
 
 class Ingress:

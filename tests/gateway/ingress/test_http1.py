@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from config.schema import Deadlines
-from gateway.ingress.exchange import EVENTS, Request, Response
+from gateway.ingress.exchange import Request, Response
 from gateway.ingress.http1 import JOIN_BYTES
 from gateway.ingress.linger import STALL_BYTES, Linger
 from gateway.ingress.listener import DRAIN_IDLE
-from tests.support.ingress import Ingress, an_ingress
+from tests.support.ingress import Ingress, Source, an_ingress
 from tests.support.raw_client import get, post
 from transcoding.status import Code, GatewayError
 
@@ -23,32 +22,6 @@ STALL, IDLE = 3.0, 5.0
 def ingress() -> Iterator[Ingress]:
     with an_ingress(deadlines=Deadlines(write_stall=STALL, idle=IDLE)) as made:
         yield made
-
-
-class Pieces:
-    """A streamed answer whose pieces come when a test gives them; None ends it and an error breaks it off."""
-
-    def __init__(self, ingress: Ingress) -> None:
-        self.ingress = ingress
-        self.queue: asyncio.Queue[bytes | GatewayError | None] = asyncio.Queue()
-        self.taken = 0
-        self.closed = False
-        ingress.service.answer = lambda request: Response(200, content_type=EVENTS, stream=self._stream())
-
-    async def _stream(self) -> AsyncGenerator[bytes, None]:
-        try:
-            while (piece := await self.queue.get()) is not None:
-                if isinstance(piece, GatewayError):
-                    raise piece
-                self.taken += 1
-                yield piece
-        finally:
-            self.closed = True
-
-    def give(self, *pieces: bytes | GatewayError | None) -> None:
-        for piece in pieces:
-            self.queue.put_nowait(piece)
-        self.ingress.settle()
 
 
 class TestAnswers:
@@ -104,78 +77,78 @@ class TestAnswers:
 
 class TestStreams:
     def test_pieces_leave_as_they_come(self, ingress: Ingress) -> None:
-        pieces, client = Pieces(ingress), ingress.http1()
+        source, client = Source(ingress), ingress.http1()
         client.send(get() + get("/next"))
         assert client.until(b"\r\n\r\n").startswith(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream")
         for piece, written in ((b"one", b"3\r\none\r\n"), (b"", b""), (bytes(20), b"14\r\n" + bytes(20) + b"\r\n")):
-            pieces.give(piece)
+            source.give(piece)
             assert client.receive() == written
         ingress.service.answer = lambda request: Response(200)
-        pieces.give(None)
+        source.give(None)
         assert client.until(b"\r\n\r\n") == b"0\r\n\r\n"
         assert client.answer().status == 200
-        assert pieces.closed
+        assert source.closed
 
     def test_http_1_0_gets_them_bare_and_then_the_end(self, ingress: Ingress) -> None:
-        pieces, client = Pieces(ingress), ingress.http1()
+        source, client = Source(ingress), ingress.http1()
         client.send(get("/", "Connection: keep-alive", version="1.0"))
         head = client.until(b"\r\n\r\n")
         assert b"Transfer-Encoding" not in head
         assert b"Connection: close" in head
-        pieces.give(b"one", b"two", None)
+        source.give(b"one", b"two", None)
         assert (client.receive(), client.transport.open) == (b"onetwo", False)
 
     def test_one_that_breaks_off_ends_the_connection_without_an_end(self, ingress: Ingress) -> None:
-        pieces, client = Pieces(ingress), ingress.http1()
+        source, client = Source(ingress), ingress.http1()
         client.send(get())
-        pieces.give(b"one", GatewayError(Code.UNAVAILABLE, "gone"))
+        source.give(b"one", GatewayError(Code.UNAVAILABLE, "gone"))
         assert client.receive().endswith(b"3\r\none\r\n")
-        assert (client.transport.aborted, pieces.closed) == (True, True)
+        assert (client.transport.aborted, source.closed) == (True, True)
 
     def test_waits_while_the_client_does_not_read(self, ingress: Ingress) -> None:
-        pieces, client = Pieces(ingress), ingress.http1()
+        source, client = Source(ingress), ingress.http1()
         client.send(get())
         client.transport.stall(100_000)
-        pieces.give(b"one", b"two", b"three")
-        assert pieces.taken == 1
+        source.give(b"one", b"two", b"three")
+        assert source.taken == 1
         client.transport.flow()
         ingress.settle()
-        assert pieces.taken == 3
+        assert source.taken == 3
 
     @pytest.mark.parametrize("stalled", [False, True])
     def test_ends_when_the_client_goes(self, ingress: Ingress, stalled: bool) -> None:
-        pieces, client = Pieces(ingress), ingress.http1()
+        source, client = Source(ingress), ingress.http1()
         client.send(get())
         if stalled:
             client.transport.stall(100_000)
-            pieces.give(b"one")
+            source.give(b"one")
         client.close()
-        assert (pieces.closed, ingress.listener.requests_in_flight) == (True, 0)
+        assert (source.closed, ingress.listener.requests_in_flight) == (True, 0)
 
 
 class TestClientsThatDoNotRead:
     def test_are_given_up_and_their_work_with_them(self, ingress: Ingress) -> None:
-        pieces, client = Pieces(ingress), ingress.http1()
+        source, client = Source(ingress), ingress.http1()
         client.send(get())
         client.transport.stall(100_000)
-        pieces.give(b"one")
+        source.give(b"one")
         ingress.wait(STALL * 0.9)
         assert client.transport.open
         ingress.wait(STALL * 0.2)
-        assert (client.transport.aborted, pieces.closed) == (True, True)
+        assert (client.transport.aborted, source.closed) == (True, True)
 
     def test_are_kept_while_they_take_some(self, ingress: Ingress) -> None:
-        pieces, client = Pieces(ingress), ingress.http1()
+        source, client = Source(ingress), ingress.http1()
         client.send(get())
         client.transport.stall(100_000)
-        pieces.give(b"one")
+        source.give(b"one")
         for _ in range(4):
             client.transport.unsent -= STALL_BYTES
             ingress.wait(STALL)
             assert client.transport.open
         client.transport.flow()
         ingress.wait(100.0)  # nothing is late while the answer goes on
-        pieces.give(b"two", None)
+        source.give(b"two", None)
         assert client.receive().endswith(b"two\r\n0\r\n\r\n")
 
     def test_have_no_further_requests_answered(self, ingress: Ingress) -> None:

@@ -171,6 +171,15 @@ class TestChunks:
                 client.send(b"X: " + b"y" * 60 + b"\r\n")
             client.assert_refused(400, "more framing than data")
 
+    def test_the_head_takes_nothing_from_it(self) -> None:
+        with an_ingress(Limits(header_bytes=1000)) as ingress:
+            client = ingress.http1()
+            head = get("/", "Transfer-Encoding: chunked", "X: " + "y" * 800, method="POST")
+            client.send_in_pieces(head, range(10, len(head), 10))
+            client.send(b"1;" + b"x" * 800)
+            client.send(b"\r\na\r\n0\r\n\r\n")
+            assert client.statuses() == [200]
+
     def test_each_request_has_its_own_allowance(self) -> None:
         padded = CHUNKED + b"1;" + b"x" * 600 + b"\r\na\r\n0\r\n\r\n"
         with an_ingress(Limits(header_bytes=1000)) as ingress:

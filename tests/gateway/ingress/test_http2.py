@@ -11,6 +11,7 @@ from gateway.ingress.exchange import Response
 from gateway.ingress.http2 import LAST_PING_SECONDS, Http2, is_grpc
 from gateway.ingress.linger import STALL_BYTES, Linger
 from gateway.ingress.listener import DRAIN_IDLE
+from tests.support.http2 import Recorder
 from tests.support.ingress import Http2Client, Ingress, an_ingress
 from tests.support.rude_http2 import LARGE_WINDOW, data, grpc_headers, headers, request_headers, rest_request
 from transcoding.http2 import frames as fr
@@ -95,6 +96,19 @@ class TestClientsThatDoNotRead:
         client.transport.flow()
         ingress.settle()
         assert (client.transport.reading, ingress.service.targets) == (True, ["/"])
+
+    def test_have_their_streams_told_when_they_read_again(self, ingress: Ingress) -> None:
+        client = ingress.http2()
+        ingress.service.holding = True
+        client.send(a_get(1) + a_get(3))
+        told = [Recorder(), Recorder()]
+        for stream, recorder in zip(client.transport.protocol.h2.streams.values(), told, strict=True):
+            stream.receiver = recorder
+        client.transport.stall(100_000)
+        assert [each.writable_calls for each in told] == [0, 0]
+        client.transport.flow()
+        assert [each.writable_calls for each in told] == [1, 1]
+        ingress.service.release()
 
     def test_are_given_up_with_their_work(self, ingress: Ingress) -> None:
         client = ingress.http2()

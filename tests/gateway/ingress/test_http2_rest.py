@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from config.schema import Deadlines, Limits
 from gateway.ingress.exchange import BODY_BYTES_PER_SECOND, EVENTS, Request, Response
 from gateway.ingress.http2_rest import request_of, response_head
-from tests.support.ingress import Http2Client, Ingress, an_ingress
+from tests.support.ingress import Http2Client, Ingress, Source, an_ingress
 from tests.support.rude_http2 import LARGE_WINDOW, data, headers, request_headers, rest_request
 from transcoding.http2 import frames as fr
 from transcoding.http2 import hpack
@@ -317,77 +316,63 @@ class TestAnswers:
 
 
 class TestStreams:
-    def streaming(self, ingress: Ingress, window: int = LARGE_WINDOW) -> tuple[Http2Client, asyncio.Queue[object]]:
-        queue: asyncio.Queue[object] = asyncio.Queue()
-        self.taken, self.closed = 0, False
-
-        async def pieces() -> AsyncGenerator[bytes, None]:
-            try:
-                while isinstance(piece := await queue.get(), bytes):
-                    self.taken += 1
-                    yield piece
-                if piece is not None:
-                    raise GatewayError(Code.UNAVAILABLE, "gone")
-            finally:
-                self.closed = True
-
-        ingress.service.answer = lambda request: Response(200, content_type=EVENTS, stream=pieces())
-        client = ingress.http2({fr.INITIAL_WINDOW_SIZE: window})
+    def streaming(self, ingress: Ingress, window: int = LARGE_WINDOW) -> tuple[Http2Client, Source]:
+        source, client = Source(ingress), ingress.http2({fr.INITIAL_WINDOW_SIZE: window})
         client.send(rest_request(1))
         client.read()
-        return client, queue
+        return client, source
 
     def test_pieces_leave_as_they_come(self, ingress: Ingress) -> None:
-        client, queue = self.streaming(ingress)
+        client, source = self.streaming(ingress)
         outcome = client.outcome(1)
         assert outcome.headers == [{":status": "200", "content-type": EVENTS.decode()}]
         for piece in (b"one", b"", b"two"):
-            queue.put_nowait(piece)
+            source.give(piece)
             client.read()
             assert outcome.body.endswith(piece)
             assert not outcome.ended
-        queue.put_nowait(None)
+        source.give(None)
         assert client.finish(1).ended
-        assert (outcome.body, self.closed) == (b"onetwo", True)
+        assert (outcome.body, source.closed) == (b"onetwo", True)
 
     def test_a_source_that_breaks_off_resets_the_stream(self, ingress: Ingress) -> None:
-        client, queue = self.streaming(ingress)
-        queue.put_nowait(b"one")
-        queue.put_nowait(KeyError)
+        client, source = self.streaming(ingress)
+        source.give(b"one")
+        source.give(GatewayError(Code.UNAVAILABLE, "gone"))
         assert client.finish(1).reset == ErrorCode.INTERNAL_ERROR
-        assert self.closed
+        assert source.closed
 
     def test_little_is_taken_from_the_source_while_the_window_is_closed(self, ingress: Ingress) -> None:
-        client, queue = self.streaming(ingress, window=1000)
+        client, source = self.streaming(ingress, window=1000)
         piece, count = bytes(HIGH_WATER // 4), 20
         for _ in range(count):
-            queue.put_nowait(piece)
-        queue.put_nowait(None)
+            source.give(piece)
+        source.give(None)
         ingress.settle(100)
-        assert 4 <= self.taken <= 6
+        assert 4 <= source.taken <= 6
         client.read()
         client.send(fr.window_update(1, len(piece) * count) + fr.window_update(0, len(piece) * count))
         ingress.settle(100)
         assert len(client.finish(1).body) == len(piece) * count
 
     def test_nothing_is_taken_while_the_client_does_not_read(self, ingress: Ingress) -> None:
-        client, queue = self.streaming(ingress)
+        client, source = self.streaming(ingress)
         client.transport.stall(100_000)
         for _ in range(5):
-            queue.put_nowait(b"x")
+            source.give(b"x")
         ingress.settle()
-        assert self.taken == 1
+        assert source.taken == 1
         client.transport.flow()
         ingress.settle()
-        assert self.taken == 5
+        assert source.taken == 5
 
     @pytest.mark.parametrize("how", ["reset", "gone", "full"])
     def test_a_client_that_leaves_closes_the_source(self, ingress: Ingress, how: str) -> None:
-        client, queue = self.streaming(ingress, window=0)
-        queue.put_nowait(bytes(HIGH_WATER * 2) if how == "full" else b"x")
+        client, source = self.streaming(ingress, window=0)
+        source.give(bytes(HIGH_WATER * 2) if how == "full" else b"x")
         ingress.settle()
         if how == "gone":
             client.close()
         else:
             client.send(fr.rst_stream(1, ErrorCode.CANCEL))
-        assert (self.closed, ingress.listener.requests_in_flight) == (True, 0)
+        assert (source.closed, ingress.listener.requests_in_flight) == (True, 0)
