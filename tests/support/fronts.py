@@ -1,0 +1,61 @@
+"""nginx and Envoy in front of a gateway: the benchmark's peers, with the gateway in Triton's place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from loadtests.exchange import Address
+from loadtests.peers import Backend, EnvoyGrpc, NginxGrpc, NginxPlain, Peer
+
+
+class EnvoyHttp2(EnvoyGrpc):
+    """HTTP/2 to the gateway whatever the client speaks. `http2` are fields of Envoy's Http2ProtocolOptions."""
+
+    name = "envoy_http2"
+    http2: ClassVar[dict[str, Any]] = {}
+
+    def command(self) -> list[str]:
+        """Envoy's bootstrap, with these options for its upstream."""
+        command = super().command()
+        file = self.scratch / f"{self.name}.json"
+        document = json.loads(file.read_text())
+        [cluster] = document["static_resources"]["clusters"]
+        [options] = cluster["typed_extension_protocol_options"].values()
+        options["explicit_http_config"]["http2_protocol_options"] = self.http2
+        file.write_text(json.dumps(document))
+        return command
+
+
+class EnvoyNarrow(EnvoyHttp2):
+    """The smallest windows that Envoy knows, few streams, no header table, and pings."""
+
+    name = "envoy_narrow"
+    http2: ClassVar[dict[str, Any]] = {
+        "initial_stream_window_size": 65_535,
+        "initial_connection_window_size": 65_535,
+        "max_concurrent_streams": 3,
+        "hpack_table_size": 0,
+        "connection_keepalive": {"interval": "0.1s", "timeout": "1s"},
+    }
+
+
+FRONTS: dict[str, type[Peer]] = {kind.name: kind for kind in (NginxPlain, NginxGrpc, EnvoyHttp2, EnvoyNarrow)}
+
+
+@contextmanager
+def front(name: str, gateway: str, scratch: Path) -> Iterator[str]:
+    """The address of the proxy, while it runs before the gateway at this address. Skips where it is not installed."""
+    kind = FRONTS[name]
+    missing = kind.missing()
+    if missing is not None:
+        pytest.skip(missing)
+    host, _, port = gateway.rpartition(":")
+    address = Address(host, int(port))
+    with kind(Backend(address, address, "", 0), scratch) as peer:
+        yield str(peer.address)
