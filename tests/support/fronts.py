@@ -15,7 +15,11 @@ from loadtests.peers import Backend, EnvoyGrpc, NginxGrpc, NginxPlain, Peer
 
 
 class EnvoyHttp2(EnvoyGrpc):
-    """HTTP/2 to the gateway whatever the client speaks. `http2` are fields of Envoy's Http2ProtocolOptions."""
+    """HTTP/2 to the gateway whatever the client speaks. `http2` are fields of Envoy's Http2ProtocolOptions.
+
+    On a new connection Envoy opens up to 1024 streams before it knows how many the gateway allows. It must be told to
+    send those again that were refused, here as with any server that has a limit.
+    """
 
     name = "envoy_http2"
     http2: ClassVar[dict[str, Any]] = {}
@@ -28,6 +32,9 @@ class EnvoyHttp2(EnvoyGrpc):
         [cluster] = document["static_resources"]["clusters"]
         [options] = cluster["typed_extension_protocol_options"].values()
         options["explicit_http_config"]["http2_protocol_options"] = self.http2
+        [listener] = document["static_resources"]["listeners"]
+        manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+        manager["route_config"]["virtual_hosts"][0]["retry_policy"] = {"retry_on": "refused-stream", "num_retries": 5}
         file.write_text(json.dumps(document))
         return command
 
