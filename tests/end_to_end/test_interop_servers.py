@@ -33,6 +33,7 @@ from tests.support.interop_world import (
 )
 from tests.support.messages import infer_request, messages, stub
 from tests.support.rest import rest
+from tests.support.sockets import clients_of
 from tests.support.triton import own_triton, start_triton
 from transcoding.grpc_framing import encode_message
 from transcoding.methods import BY_NAME
@@ -47,7 +48,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "small frames": {"http2_max_frame_size": 16_384, "http2_write_buffer_size": 1024},
     "large frames": {"http2_max_frame_size": 2**24 - 1},
     "no header table": {"http2_hpack_table_size_decoder": 0, "http2_hpack_table_size_encoder": 0},
-    "compression": {"compression": grpc.Compression.Gzip},
 }
 
 
@@ -137,7 +137,8 @@ def test_a_servers_pings_with_and_without_calls() -> None:
 
 
 class Traffic:
-    """Calls through a pool, each as soon as the one before is answered, until told to stop."""
+    """Calls through a pool, each as soon as the one before is answered, until told to stop. All succeed, except that a
+    stopping grpcio server answers CANCELLED to calls that it has not begun, whoever the client is (grpc/grpc#41785)."""
 
     def __init__(self, pool: Pool, at_once: int = 8) -> None:
         self.answered = 0
@@ -148,7 +149,11 @@ class Traffic:
     async def _calls(self, number: int) -> None:
         while not self._stop:
             payload = b"%d-%d" % (number, self.answered)
-            assert (await self._pool.forward(a_call(payload))).payload == payload
+            try:
+                assert (await self._pool.forward(a_call(payload))).payload == payload
+            except GatewayError as error:
+                if (error.code, error.message) != (Code.CANCELLED, "CANCELLED"):
+                    raise
             self.answered += 1
             await asyncio.sleep(0.001)
 
@@ -288,7 +293,7 @@ def test_a_triton_with_connections_of_limited_age_and_compressed_answers() -> No
         "--grpc-http2-max-pings-without-data=0",
     )
     with own_triton(MODELS, arguments=arguments) as triton, Gateway([triton.grpc_address]) as gateway:
-        end = time.monotonic() + 3
+        end, connections = time.monotonic() + 2, set()
         with grpc.insecure_channel(gateway.address) as channel:
             service = stub(channel)
             while time.monotonic() < end:
@@ -299,3 +304,5 @@ def test_a_triton_with_connections_of_limited_age_and_compressed_answers() -> No
                 replies = service.ModelStreamInfer(iter([repeat_message([1, 2, 3], delay_ms=30)]), timeout=20)
                 assert [repeated(reply) for reply in replies] == [1, 2, 3]
                 assert all(is_simple(call.result()) for call in calls)
+                connections.update(clients_of(triton.pid, triton.grpc_port))
+        assert len(connections) > 5

@@ -39,12 +39,14 @@ def run_pool(addresses: Sequence[str], use: Callable[[Pool], Awaitable[object]],
     """`use` with a pool of channels to these addresses, on a loop of its own."""
 
     async def main() -> object:
-        channels = [Channel(address, **options) for address in addresses]  # type: ignore[arg-type]
+        pool = a_pool([])
+        channels = [Channel(each, on_change=pool.changed, **options) for each in addresses]  # type: ignore[arg-type]
+        pool.set_endpoints([an_endpoint(channel.address, channel=channel) for channel in channels])
         for channel in channels:
             channel.start()
         try:
             async with asyncio.timeout(30):
-                return await use(a_pool([an_endpoint(channel.address, channel=channel) for channel in channels]))
+                return await use(pool)
         finally:
             await asyncio.gather(*(channel.aclose() for channel in channels))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,14 +36,22 @@ def echo_stream(messages: Iterator[bytes], context: grpc.ServicerContext) -> Ite
     yield from messages
 
 
+def channel_options(named: dict[str, Any]) -> list[tuple[str, Any]]:
+    """gRPC's options; `http2_max_frame_size` stands for `grpc.http2.max_frame_size`."""
+    names = {"grpc." + re.sub("^http2_(hpack_table_size_)?", _dotted, name): value for name, value in named.items()}
+    return [*{**OPTIONS, **names}.items()]
+
+
+def _dotted(prefix: re.Match[str]) -> str:
+    return prefix[0].removesuffix("_").replace("http2_", "http2.") + "."
+
+
 def new_server(
     unary: Unary = echo, stream: Stream = echo_stream, port: int = 0, **more: Any
 ) -> tuple[grpc.Server, str]:
-    """A server that is not started, and its address. `more` are options of gRPC by their names without `grpc.`, with
-    `_` for `.` in `http2.`; and `compression`."""
+    """A server that is not started, and its address. `more` are `compression` and options as for `channel_options`."""
     compression = more.pop("compression", None)
-    options = {**OPTIONS, **{f"grpc.{name.replace('http2_', 'http2.')}": value for name, value in more.items()}}
-    server = grpc.server(ThreadPoolExecutor(32), options=list(options.items()), compression=compression)
+    server = grpc.server(ThreadPoolExecutor(32), options=channel_options(more), compression=compression)
     server.add_generic_rpc_handlers((_Handlers(unary, stream),))
     return server, f"127.0.0.1:{server.add_insecure_port(f'127.0.0.1:{port}')}"
 
@@ -70,8 +79,7 @@ class AioServer:
 
     async def _start(self) -> None:
         compression = self._more.pop("compression", None)
-        options = {f"grpc.{name.replace('http2_', 'http2.')}": value for name, value in self._more.items()}
-        self._server = grpc.aio.server(options=list({**OPTIONS, **options}.items()), compression=compression)
+        self._server = grpc.aio.server(options=channel_options(self._more), compression=compression)
         self._server.add_generic_rpc_handlers((_Handlers(_echo, _echo_stream),))
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         await self._server.start()
