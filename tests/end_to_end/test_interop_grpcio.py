@@ -130,6 +130,7 @@ def test_pings_with_and_without_calls(world: World) -> None:
         "grpc.keepalive_timeout_ms": 500,
         "grpc.keepalive_permit_without_calls": 1,
         "grpc.http2.max_pings_without_data": 0,
+        "grpc.http2.ping_timeout_ms": 500,
     }
     with connect(world.address, options) as channel:
         assert slow(channel, 1.8).result().outputs[0].name == "OUTPUT0"

@@ -184,6 +184,13 @@ class TestGrpc:
         until(lambda: counts(0) == (before + 1, 0), 5)
 
 
+def test_envoys_pings_while_a_call_waits(fronts: Fronts) -> None:
+    """Ten a second, each to be answered in half a second."""
+    with connect(fronts.address("envoy_narrow")) as channel:
+        request = infer_request("slow", INPUT0=np.array([1.2], np.float32))
+        assert stub(channel).ModelInfer(request, timeout=TIMEOUT).outputs[0].name == "OUTPUT0"
+
+
 @pytest.mark.parametrize(("name", "protocol"), [("nginx_plain", "http1"), ("envoy_http2", "http2")])
 def test_connections_are_kept(fronts: Fronts, world: World, name: str, protocol: str) -> None:
     address = fronts.address(name)

@@ -131,7 +131,7 @@ def test_a_servers_pings_with_and_without_calls() -> None:
         assert await echoes(channel, b"next")
 
     pings = {"keepalive_time_ms": 1000, "keepalive_timeout_ms": 500, "keepalive_permit_without_calls": 1}
-    with grpc_backend(slow, http2_max_pings_without_data=0, **pings) as address:
+    with grpc_backend(slow, http2_max_pings_without_data=0, http2_ping_timeout_ms=500, **pings) as address:
         run(address, use)
     assert len(peers) == 1
 

@@ -48,7 +48,7 @@ class EnvoyNarrow(EnvoyHttp2):
         "initial_connection_window_size": 65_535,
         "max_concurrent_streams": 3,
         "hpack_table_size": 0,
-        "connection_keepalive": {"interval": "0.1s", "timeout": "1s"},
+        "connection_keepalive": {"interval": "0.1s", "timeout": "0.5s"},
     }
 
 
