@@ -31,8 +31,14 @@ def bystander(hostile: HostileGateway) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A gateway before a real Triton, for the programs of others."""
+@pytest.fixture(scope="session")
+def _world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with interop_world(tmp_path_factory.mktemp("world")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def world(_world: World) -> Iterator[World]:
+    """A gateway before a real Triton, for the programs of others. All that a module does leaves nothing behind."""
+    yield _world
+    _world.assert_calm()

@@ -190,7 +190,6 @@ class TestNghttp:
         assert any(frame.flags & PADDED for frame in talk.sent("DATA"))
 
     def test_padded_uploads_of_many_windows(self, world: World, files: dict[str, str]) -> None:
-        """Padding counts for flow control: were it not given back, the upload would stop."""
         talk = nghttp(world.url("/v2/models/id_fp32/infer"), "--padding=255", "-d", files["large"], "-m", "5")
         assert list(talk.statuses.values()) == [200] * 5
         sent = sum(frame.length for frame in talk.sent("DATA"))

@@ -293,7 +293,7 @@ def test_a_triton_with_connections_of_limited_age_and_compressed_answers() -> No
         "--grpc-http2-max-pings-without-data=0",
     )
     with own_triton(MODELS, arguments=arguments) as triton, Gateway([triton.grpc_address]) as gateway:
-        end, connections = time.monotonic() + 2, set()
+        end, connections = time.monotonic() + 1.5, set()
         with grpc.insecure_channel(gateway.address) as channel:
             service = stub(channel)
             while time.monotonic() < end:

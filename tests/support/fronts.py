@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 import pytest
 
 from loadtests.exchange import Address
-from loadtests.peers import Backend, EnvoyGrpc, NginxGrpc, NginxPlain, Peer
+from loadtests.peers.base import Backend, Peer
+from loadtests.peers.envoy import EnvoyGrpc
+from loadtests.peers.nginx import NginxGrpc, NginxPlain
 
 
 class EnvoyHttp2(EnvoyGrpc):

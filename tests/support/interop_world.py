@@ -101,23 +101,26 @@ class World:
     def url(self, path: str) -> str:
         return f"http://{self.address}{path}"
 
+    def assert_calm(self) -> None:
+        """Nothing is held, and nothing went wrong inside."""
+        assert_nothing_held(self.gateway)
+        log = self.gateway.log.read_text()
+        assert "Traceback" not in log, log
+
     def secure_url(self, path: str) -> str:
         return f"https://{self.secure}{path}"
 
 
 @contextmanager
-def interop_world(directory: Path, **settings: Any) -> Iterator[World]:
-    """The gateway, while it runs. All that was done to it has left nothing behind."""
-    gateway = Gateway([start_triton(MODELS).grpc_address], settings=settings)
+def interop_world(directory: Path) -> Iterator[World]:
+    """The gateway, while it runs."""
+    gateway = Gateway([start_triton(MODELS).grpc_address])
     secure, brief = (f"127.0.0.1:{port}" for port in free_ports(2))
     ca, listeners = directory / "ca.pem", gateway.config["listen"]
     listeners.append({"address": secure, "apis": list(ALL_APIS), "tls": _certificate(directory, ca)})
     listeners.append({"address": brief, "limits": {"requests_per_connection": BRIEF}})
     with gateway:
         yield World(gateway, secure, brief, ca)
-        assert_nothing_held(gateway)
-        log = gateway.log.read_text()
-        assert "Traceback" not in log, log
 
 
 def _certificate(directory: Path, ca: Path) -> dict[str, str]:
