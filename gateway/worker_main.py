@@ -10,6 +10,7 @@ from typing import Protocol
 
 from gateway.lifeline import Exit
 from gateway.link import OnWorld, WorkerLink
+from gateway.memory import keep_freed_memory
 from gateway.telemetry.metrics import Metrics, measure_process
 from gateway.world import Report, World
 
@@ -107,6 +108,7 @@ class Worker:
         self._world = world
         if first:
             tune_gc()
+            keep_freed_memory()
             _log.info("serving", extra={"worker": self._index, "generation": world.generation})
         self._report()
 

@@ -84,7 +84,7 @@ class Http1Reader:
         known = self._known
         if known is not None and not self._begun and data.startswith(known.head) and self._repeated(known, data):
             return
-        if self._held or len(data) > PIECE_BYTES:
+        if self._held or len(data) > PIECE_BYTES or len(self._queue) >= self._listener.limits.pipelined:
             self._feed_pieces(memoryview(data))
         else:
             fresh, count = not self._begun, self._count

@@ -31,8 +31,8 @@ def stream_head(response: Response, keep: bool, old: bool) -> bytes:
 
 
 def chunk(piece: bytes) -> bytes:
-    """One chunk (RFC 9112 §7.1)."""
-    return b"%x\r\n%b\r\n" % (len(piece), piece)
+    """One chunk, none for an empty piece: a chunk of no bytes would be the last (RFC 9112 §7.1)."""
+    return b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
 
 
 def _status(response: Response) -> bytes:

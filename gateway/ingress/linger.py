@@ -32,10 +32,11 @@ class Linger(asyncio.Protocol):
 
     Closing a socket with unread bytes makes the kernel send a reset, which can destroy the last answer before the
     client has read it (RFC 9112 §9.6). So the sending half is closed first and what still comes is read and dropped,
-    until it is quiet. Over TLS, where there are no halves, the answer itself says that it is the last.
+    until it is quiet. Over TLS, where there are no halves, the answer itself says that it is the last. A client that
+    has not taken its answer yet has the `write_stall` deadline for it, again whenever it took some.
     """
 
-    __slots__ = ("_address", "_dropped", "_end", "_listener", "_stall", "_transport", "expires")
+    __slots__ = ("_address", "_dropped", "_end", "_listener", "_stall", "_stall_expires", "_transport", "expires")
 
     def __init__(self, listener: Listener, old: OpenConnection, transport: asyncio.Transport, address: str) -> None:
         self._listener = listener
@@ -45,6 +46,7 @@ class Linger(asyncio.Protocol):
         self._dropped = 0
         now = listener.loop.time()
         self._end = now + LONGEST_SECONDS
+        self._stall_expires = now + listener.deadlines.write_stall
         self.expires = now + QUIET_SECONDS
         listener.exchange(old, self)
         transport.set_protocol(self)
@@ -67,13 +69,18 @@ class Linger(asyncio.Protocol):
 
     def expired(self, now: float) -> None:
         """Quiet, or long enough: close when the client has all it was sent, or does not take it."""
-        if self._transport.get_write_buffer_size() and not self._stall.stalled():
-            self.expires = now + self._listener.deadlines.write_stall
-        elif self._transport.is_closing() or now >= self._end:
-            self._transport.abort()
+        transport = self._transport
+        if transport.get_write_buffer_size():
+            if now >= self._stall_expires:
+                if self._stall.stalled():
+                    transport.abort()
+                    return
+                self._stall_expires = now + self._listener.deadlines.write_stall
+        elif transport.is_closing():
+            transport.abort()
         else:
-            self._transport.close()
-            self.expires = now + QUIET_SECONDS
+            transport.close()
+        self.expires = now + QUIET_SECONDS
 
     def drain(self) -> None:
         """It ends soon anyway."""

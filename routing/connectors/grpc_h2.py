@@ -49,6 +49,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, owner: Channel) -> None:
         self.h2 = ClientConnection(UPSTREAM_LIMITS, owner.loop.time)
         self.h2.on_available = owner.connection_available
+        self.h2.on_settled = self._settled
+        self.settled: asyncio.Future[None] = owner.loop.create_future()
         self.flushed_id = 0
         self.last_id = 0
         self.lost: asyncio.Future[None] = owner.loop.create_future()
@@ -73,10 +75,15 @@ class Connection(asyncio.Protocol):
             if self._transport and (self.h2.closed or not self.h2.streams):
                 self._transport.close()
 
+    def _settled(self) -> None:
+        if not self.settled.done():
+            self.settled.set_result(None)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Every open stream learns of it; the channel replaces the connection."""
         self._transport = None
         self.h2.connection_lost()
+        self._settled()
         if not self.lost.done():
             self.lost.set_result(None)
         self._owner.connection_changed(self)
@@ -190,14 +197,25 @@ class Channel:
             await asyncio.sleep(min(backoff, BACKOFF_CAP))
 
     async def _connect(self) -> Connection | None:
+        """A connection on which the server has said what it allows. Streams that are opened earlier may be too many for
+        it, and a port where nobody speaks HTTP/2, or a process that stands still, would be taken for an endpoint."""
+        connection, usable = None, False
         try:
             async with asyncio.timeout(self._connect_timeout):
                 _, connection = await self.loop.create_connection(lambda: Connection(self), self._host, self._port)
+                await connection.settled
+            usable = connection.open
+            if not usable:
+                self._failure = "it closed the connection at once; is it a gRPC port?"
         except OSError as error:  # TimeoutError and name resolution errors are OSErrors too
-            self._failure = str(error) or type(error).__name__
-            self._wake_waiting()
-            return None
-        return connection
+            self._failure = str(error) or f"{type(error).__name__}; is it a gRPC port?"
+        finally:
+            if connection is not None and not usable:
+                connection.close()
+        if usable:
+            return connection
+        self._wake_waiting()
+        return None
 
     def connection_changed(self, connection: Connection) -> None:
         """A connection came, went, or got GOAWAY."""

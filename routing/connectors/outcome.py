@@ -57,6 +57,12 @@ def broken(address: str, code: int, *, executed: bool) -> GatewayError:
     return kind(Code.UNAVAILABLE, text, http_status=502, fault=Fault.WORKER, executed=executed)
 
 
+def compressed(address: str) -> GatewayError:
+    """The peer compressed a message, though it was not told that we could read that."""
+    text = f"endpoint {address} compressed its answer, which was not asked for"
+    return GatewayError(Code.INTERNAL, text, http_status=502, fault=Fault.WORKER, executed=True)
+
+
 def not_grpc(address: str, block: HeaderBlock) -> GatewayError:
     """The peer answers, but not with gRPC."""
     status = next((value for name, value in block.fields if name == b":status"), b"?").decode("latin-1")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from routing.connectors.outcome import broken, from_status, not_grpc, status_of
+from routing.connectors.outcome import broken, compressed, from_status, not_grpc, status_of
 from transcoding.grpc_framing import MessageReader
 from transcoding.http2.errors import ErrorCode
 from transcoding.http2.hpack import HeaderBlock
@@ -94,7 +94,7 @@ class StreamAttempt:
             if status is None:
                 self._end(not_grpc(self._address, block))
             else:
-                self._end(from_status(*status) if status[0] else None)
+                self._end(from_status(*status) if status[0] else self._cut_off())
 
     def data_received(self, data: Buffer, end_stream: bool) -> None:
         """Hand on whole messages."""
@@ -103,7 +103,10 @@ class StreamAttempt:
         except GatewayError as error:
             self._break_off(error)
             return
-        for _, message in messages:
+        for flags, message in messages:
+            if flags:
+                self._break_off(compressed(self._address))
+                return
             self._sink.message_received(message)
             if self.ended:
                 return
@@ -123,7 +126,16 @@ class StreamAttempt:
         """Room again after a queue."""
         self._sink.upstream_writable()
 
+    def _cut_off(self) -> GatewayError | None:
+        try:
+            self._reader.finish()
+        except GatewayError as error:
+            error.executed = True
+            return error
+        return None
+
     def _break_off(self, error: GatewayError) -> None:
+        error.executed = True  # its requests may have run: they must not be sent again
         self.stream.reset(ErrorCode.CANCEL)
         self.connection.schedule_flush()
         self._end(error)

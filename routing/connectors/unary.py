@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from routing.connectors.outcome import broken, from_status, not_grpc, status_of
+from routing.connectors.outcome import broken, compressed, from_status, not_grpc, status_of
+from transcoding.grpc_framing import COMPRESSED
 from transcoding.http2.errors import ErrorCode
 from transcoding.http2.hpack import HeaderBlock
 from transcoding.message import Buffer
@@ -87,7 +88,9 @@ class UnaryAttempt:
         parts = self._parts
         framed = b"".join(parts) if isinstance(parts, list) else parts
         if len(framed) < 5 or framed[0] or int.from_bytes(framed[1:5], "big") != len(framed) - 5:
-            self.future.set_exception(broken(self._address, ErrorCode.PROTOCOL_ERROR, executed=True))
+            odd = bool(framed) and framed[0] == COMPRESSED
+            error = compressed(self._address) if odd else broken(self._address, ErrorCode.PROTOCOL_ERROR, executed=True)
+            self.future.set_exception(error)
         else:
             self.future.set_result(framed)
 

@@ -155,6 +155,11 @@ def tensor(size: Any, **more: Any) -> dict[str, Any]:
     return {"inputs": [{"name": "IN", "datatype": "INT32", "shape": [2], "parameters": parameters, **more}]}
 
 
+def strings(size: int, count: int) -> dict[str, Any]:
+    """A tensor for `id_string` of `tests/support/model_repository.py`."""
+    return tensor(size, name="INPUT0", datatype="BYTES", shape=[count])
+
+
 S12: dict[str, tuple[bytes, str]] = {
     "head longer than the body": binary(tensor(8), bytes(8), 10_000),
     "head of 2^63": binary(tensor(8), bytes(8), 2**63),
@@ -178,14 +183,16 @@ S12: dict[str, tuple[bytes, str]] = {
 
 
 # What only the tensors' own bytes tell is left to Triton, as on the gRPC side, where they are not even looked at.
-AT_TRITON: dict[str, tuple[bytes, str]] = {
-    "another shape": binary(tensor(8, shape=[1000]), bytes(8)),
-    "string longer than the bytes": binary(
-        tensor(8, datatype="BYTES", shape=[1]), struct.pack("<I", 2**32 - 1) + bytes(4)
+# Each with what Triton says of it.
+AT_TRITON: dict[str, tuple[tuple[bytes, str], str]] = {
+    "another shape": (binary(tensor(8, name="INPUT0", shape=[1000]), bytes(8)), "Expected 4000, got 8"),
+    "string longer than the bytes": (
+        binary(strings(8, 1), struct.pack("<I", 2**32 - 1) + bytes(4)),
+        "expecting string of length 4294967295 but only 4 bytes available",
     ),
-    "strings fewer than the shape": binary(tensor(8, datatype="BYTES", shape=[1_000_000]), bytes(8)),
-    "strings more than the shape": binary(tensor(8, datatype="BYTES", shape=[1]), bytes(8)),
-    "1,000,000 empty strings, one said": binary(tensor(4_000_000, datatype="BYTES", shape=[1]), bytes(4_000_000)),
+    "strings fewer than the shape": (binary(strings(8, 1_000_000), bytes(8)), "expected 1000000 string elements"),
+    "strings more than the shape": (binary(strings(8, 1), bytes(8)), "expecting 1"),
+    "1,000,000 empty strings, one said": (binary(strings(4_000_000, 1), bytes(4_000_000)), "expecting 1"),
 }
 
 
@@ -202,14 +209,15 @@ def test_s12_binary_tensors(hostile: HostileGateway, case: str) -> None:
 @pytest.mark.parametrize("case", AT_TRITON)
 def test_s12_contents_of_tensors(case: str) -> None:
     """A real Triton refuses them, whatever way they come."""
-    triton = start_triton(["id_int32", "id_bytes"])
+    triton = start_triton(["id_int32", "id_string"])
     gateway = start_gateway([triton.grpc_address])
-    body, field = AT_TRITON[case]
+    path = f"/v2/models/{'id_int32' if case == 'another shape' else 'id_string'}/infer"
+    (body, field), words = AT_TRITON[case]
     with RawClient(gateway.address) as client:
-        answer = client.ask(
-            post(body, f"/v2/models/{'id_int32' if case == 'another shape' else 'id_bytes'}/infer", field)
-        )
-        assert answer.status == 400
+        right, its_field = binary(strings(8, 1), struct.pack("<I", 4) + b"text")
+        assert client.ask(post(right, "/v2/models/id_string/infer", its_field)).status == 200
+        answer = client.ask(post(body, path, field))
+        assert (answer.status, words in answer.error) == (400, True), answer
         assert client.ask(get()).status == 200
 
 

@@ -1,4 +1,4 @@
-"""HTTP/2 and gRPC by clients that attack: H1 to H6 of the adversarial suite.
+"""HTTP/2 by clients that attack: H1 to H6 of the adversarial suite, as far as they need no gRPC.
 
 A connection that only costs is ended with GOAWAY, a stream that asks for too much with an answer; what was begun is
 cancelled, memory stays where it was, and somebody else notices nothing.
@@ -7,7 +7,6 @@ cancelled, memory stays where it was, and somebody else notices nothing.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -15,16 +14,7 @@ import pytest
 from tests.support.deadline import until
 from tests.support.hostile import MIB, SCALE, HostileGateway
 from tests.support.raw_client import BODY, INFER, get
-from tests.support.rude_http2 import (
-    LARGE_WINDOW,
-    RudeHttp2,
-    data,
-    grpc_headers,
-    headers,
-    message,
-    request_headers,
-    rest_request,
-)
+from tests.support.rude_http2 import data, grpc_headers, headers, request_headers, rest_request
 from transcoding.http2 import encode
 from transcoding.http2 import frames as fr
 from transcoding.http2.errors import ErrorCode
@@ -33,19 +23,13 @@ pytestmark = pytest.mark.usefixtures("bystander")
 
 SLOW = "/v2/models/slow/infer"
 CALM = int(ErrorCode.ENHANCE_YOUR_CALM)
-REFLECTION = "grpc.reflection.v1.ServerReflection"
-QUESTION = b"\x22\x26inference.GRPCInferenceService" + b"/" * 8
-
-
-def connect(hostile: HostileGateway, listener: str = "patient", *more: object, **options: object) -> RudeHttp2:
-    return RudeHttp2(hostile.addresses[listener], *more, **options)  # type: ignore[arg-type]
 
 
 def flood(hostile: HostileGateway, frames: Iterator[bytes], pieces: int = 200, per_piece: int = 1000) -> int | None:
     """Send frames as fast as they go, on several connections one after the other; the code of the last GOAWAY."""
     code = None
     for _ in range(3 * SCALE):
-        with connect(hostile) as client:
+        with hostile.http2() as client:
             client.send_what_fits(b"".join(next(frames) for _ in range(per_piece)) for _ in range(pieces))
             code = client.goaway_code()
     return code
@@ -65,7 +49,7 @@ def test_h1_rapid_reset(hostile: HostileGateway, body: bytes) -> None:
     begun, used = hostile.backend.requests["slow"], hostile.cpu_seconds()
     with hostile.memory_within(8 * MIB):
         for _ in range(5 * SCALE):
-            with connect(hostile) as client:
+            with hostile.http2() as client:
                 frames = resets(body)
                 client.send_what_fits(b"".join(next(frames) for _ in range(1000)) for _ in range(20))
                 assert client.goaway_code() == CALM
@@ -75,7 +59,7 @@ def test_h1_rapid_reset(hostile: HostileGateway, body: bytes) -> None:
 
 def test_h1_rapid_reset_of_work_that_has_begun_cancels_it(hostile: HostileGateway) -> None:
     hostile.backend.release.clear()
-    with connect(hostile) as client:
+    with hostile.http2() as client:
         for stream in range(1, 41, 2):
             client.send(rest_request(stream, path=SLOW))
         until(lambda: hostile.backend.active >= 20)
@@ -103,7 +87,7 @@ def test_h2_streams_that_we_are_made_to_reset_cancel_their_work(
     """MadeYouReset, CVE-2025-8671: and those that do it over and over lose the connection."""
     hostile.backend.release.clear()
     cancelled = hostile.backend.cancelled
-    with connect(hostile) as client:
+    with hostile.http2() as client:
         client.send(rest_request(1, path=SLOW))
         until(lambda: hostile.backend.active > 0)
         client.send(mistake)
@@ -122,7 +106,7 @@ def test_h2_streams_that_we_are_made_to_reset_cancel_their_work(
 def test_h3_continuation_flood(hostile: HostileGateway, piece: bytes) -> None:
     with hostile.memory_within(4 * MIB):
         for _ in range(5 * SCALE):
-            with connect(hostile) as client:
+            with hostile.http2() as client:
                 client.send(fr.frame(fr.HEADERS, 0, 1, b"\x82"))
                 client.send_what_fits([fr.frame(fr.CONTINUATION, 0, 1, piece) * 20] * 500)
                 assert client.goaway_code() == CALM
@@ -133,7 +117,7 @@ def test_h4_hpack_bombs(hostile: HostileGateway) -> None:
     fill = b"\x40\x01x\x7f\xa1\x1e" + b"a" * 4000
     with hostile.memory_within(4 * MIB):
         for _ in range(10 * SCALE):
-            with connect(hostile, greet=False) as client:
+            with hostile.http2(greet=False) as client:
                 client.send(fr.PREFACE + fr.settings_frame(()))
                 head = encode(request_headers("/v2/health/live", method="GET"))
                 client.send(fr.frame(fr.HEADERS, fr.END_HEADERS | fr.END_STREAM, 1, head + fill + b"\xbe" * 12_000))
@@ -144,7 +128,7 @@ def test_h4_hpack_bombs(hostile: HostileGateway) -> None:
 def test_h4_large_metadata(hostile: HostileGateway, fields: int) -> None:
     """Too many bytes, or too many fields: a REST client is told 431 and a gRPC client RESOURCE_EXHAUSTED."""
     more = [(b"x%d" % index, b"a" * (500 if fields == 128 else 1)) for index in range(fields)]
-    with connect(hostile) as client:
+    with hostile.http2() as client:
         client.send(headers_in_pieces(1, request_headers("/v2", *more, method="GET")))
         assert client.finish(1).status == 431
         client.send(headers_in_pieces(3, grpc_headers("ServerLive", *more)))
@@ -199,7 +183,7 @@ def test_h5_floods_of_frames_without_use(hostile: HostileGateway, kind: str) -> 
 
 
 def test_h5_empty_data(hostile: HostileGateway) -> None:
-    with hostile.memory_within(4 * MIB), connect(hostile) as client:
+    with hostile.memory_within(4 * MIB), hostile.http2() as client:
         client.send(headers(1, request_headers()))
         client.send_what_fits([data(1, b"") * 1000] * 200)
         assert client.goaway_code() == CALM
@@ -207,7 +191,7 @@ def test_h5_empty_data(hostile: HostileGateway) -> None:
 
 def test_h5_acknowledgements_that_are_not_read_stop_the_reading(hostile: HostileGateway) -> None:
     """PING within the budget, by a client that reads nothing: it is not read either, and closed when that lasts."""
-    with hostile.memory_within(8 * MIB), connect(hostile, "hasty", receive_buffer=4096) as client:
+    with hostile.memory_within(8 * MIB), hostile.http2("hasty", receive_buffer=4096) as client:
         client.send_what_fits([fr.ping_frame(b"12345678") * 400] * 200)
         assert client.closed()
 
@@ -216,7 +200,7 @@ def test_h5_acknowledgements_that_are_not_read_stop_the_reading(hostile: Hostile
 def test_tiny_data_frames_take_no_more_memory_than_they_bring(hostile: HostileGateway, size: int) -> None:
     """A body in frames of a few bytes; each Python object would be larger than that."""
     frames, body = 100_000 // size * 10, bytes(size)
-    with hostile.memory_within(6 * MIB), connect(hostile) as client:
+    with hostile.memory_within(6 * MIB), hostile.http2() as client:
         client.send(headers(1, request_headers()))
         sent = 0
         while sent < frames:
@@ -228,7 +212,7 @@ def test_tiny_data_frames_take_no_more_memory_than_they_bring(hostile: HostileGa
 
 def test_bodies_do_not_keep_alive_what_was_read_with_them(hostile: HostileGateway) -> None:
     """A KB for each of some streams, among a megabyte for one that was refused."""
-    with hostile.memory_within(10 * MIB), connect(hostile) as client:
+    with hostile.memory_within(10 * MIB), hostile.http2() as client:
         streams = range(1, 101, 2)
         client.send(b"".join(headers(stream, request_headers()) for stream in streams))
         refused = fr.frame(0xEE, 0, 0, bytes(16_000)) * 15
@@ -240,7 +224,7 @@ def test_bodies_do_not_keep_alive_what_was_read_with_them(hostile: HostileGatewa
 
 @pytest.mark.parametrize("announced", [False, True], ids=["sent", "announced"])
 def test_h6_bodies_above_the_limit(hostile: HostileGateway, announced: bool) -> None:
-    with hostile.memory_within(4 * MIB), connect(hostile, "small") as client:
+    with hostile.memory_within(4 * MIB), hostile.http2("small") as client:
         more = [(b"content-length", b"70000")] if announced else []
         client.send(headers(1, request_headers(INFER, *more)))
         if not announced:
@@ -250,19 +234,10 @@ def test_h6_bodies_above_the_limit(hostile: HostileGateway, announced: bool) -> 
         assert client.finish(3).status == 200
 
 
-@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
-def test_h6_messages_above_the_limit(hostile: HostileGateway, method: str) -> None:
-    """Refused by their prefix, before they are there."""
-    with hostile.memory_within(2 * MIB), connect(hostile, "small") as client:
-        for stream in range(1, 100, 2):
-            client.send(headers(stream, grpc_headers(method)) + data(stream, struct.pack(">BI", 0, 2**32 - 1)))
-            assert client.finish(stream).grpc_status == 8
-
-
 @pytest.mark.parametrize(("length", "body"), [(b"5", b"abc"), (b"2", b"abc"), (b"3", b"")])
 def test_wrong_content_lengths(hostile: HostileGateway, length: bytes, body: bytes) -> None:
     executed = hostile.backend.requests["big"]
-    with connect(hostile) as client:
+    with hostile.http2() as client:
         fields = request_headers("/v2/models/big/infer", (b"content-length", length))
         client.send(headers(1, fields) + data(1, body, True))
         assert client.finish(1).reset == ErrorCode.PROTOCOL_ERROR
@@ -284,14 +259,14 @@ def test_wrong_content_lengths(hostile: HostileGateway, length: bytes, body: byt
     ids=lambda value: str(value[0][0]) if isinstance(value, list) else "",
 )
 def test_malformed_heads(hostile: HostileGateway, fields: list[tuple[bytes, bytes]], status: int | None) -> None:
-    with connect(hostile) as client:
+    with hostile.http2() as client:
         client.send(headers(1, request_headers("/v2/health/live", *fields, method="GET"), True))
         outcome = client.finish(1)
         assert outcome.reset == ErrorCode.PROTOCOL_ERROR if status is None else outcome.status == status
 
 
 def test_methods_and_targets_as_in_http_1(hostile: HostileGateway) -> None:
-    with connect(hostile) as client:
+    with hostile.http2() as client:
         for stream, method, target, status in (
             (1, "TRACE", "/v2", 405),
             (3, "get", "/v2", 405),
@@ -302,7 +277,7 @@ def test_methods_and_targets_as_in_http_1(hostile: HostileGateway) -> None:
 
 
 def test_continue_is_sent_to_who_waits_for_it(hostile: HostileGateway) -> None:
-    with connect(hostile) as client:
+    with hostile.http2() as client:
         client.send(headers(1, request_headers(INFER, (b"expect", b"100-continue"))))
         while not client.outcome(1).headers:
             client.read_frame()
@@ -313,7 +288,7 @@ def test_continue_is_sent_to_who_waits_for_it(hostile: HostileGateway) -> None:
 
 def test_streams_above_the_limit_are_refused(hostile: HostileGateway) -> None:
     hostile.backend.release.clear()
-    with connect(hostile, "small") as client:
+    with hostile.http2("small") as client:
         for stream in range(1, 41, 2):
             client.send(rest_request(stream, path=SLOW))
         assert [client.finish(stream).reset for stream in range(17, 41, 2)] == [ErrorCode.REFUSED_STREAM] * 12
@@ -324,7 +299,7 @@ def test_streams_above_the_limit_are_refused(hostile: HostileGateway) -> None:
 def test_one_connection_cannot_take_all_the_room_there_is_for_bodies(hostile: HostileGateway) -> None:
     """256 KiB for all, 64 KiB for one body: one connection gets half of it, and another still has room."""
     body = bytes(40_000)
-    with connect(hostile, "small") as greedy, connect(hostile, "small") as other:
+    with hostile.http2("small") as greedy, hostile.http2("small") as other:
         for stream in range(1, 17, 2):
             greedy.send(headers(stream, request_headers()) + b"".join(data(stream, body[:10_000]) for _ in range(4)))
         statuses = [greedy.finish(stream).headers[0][":status"] for stream in range(9, 17, 2)]
@@ -334,85 +309,7 @@ def test_one_connection_cannot_take_all_the_room_there_is_for_bodies(hostile: Ho
         assert other.finish(1).status == 400
 
 
-@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
-@pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
-def test_grpc_compression_bombs(hostile: HostileGateway, method: str, encoding: bytes) -> None:
-    """100 KB that would be 100 MB."""
-    packer = zlib.compressobj(9, wbits=31 if encoding == b"gzip" else 15)
-    bomb = message(packer.compress(bytes(100 * MIB)) + packer.flush(), True)
-    with hostile.memory_within(200 * MIB), connect(hostile) as client:
-        streams = range(1, 10 * SCALE, 2)
-        for stream in streams:
-            client.send(headers(stream, grpc_headers(method, (b"grpc-encoding", encoding))))
-            client.send(b"".join(data(stream, bomb[at : at + 16_000]) for at in range(0, len(bomb), 16_000)))
-            client.send(data(stream, b"", True))
-        assert {client.finish(stream).grpc_status for stream in streams} == {8}
-
-
-def test_grpc_bombs_within_the_limit_count_as_what_they_are(hostile: HostileGateway) -> None:
-    """On this listener 131072 bytes may come of one message and 262144 be held: streams cannot hold a bomb each."""
-    plain = b"\x0a\x04slow\x3a" + b"\xc0\xa9\x07" + bytes(120_000)  # raw_input_contents of so many bytes
-    packed = message(zlib.compress(plain, 9), True)
-    hostile.backend.release.clear()
-    with connect(hostile, "small", {fr.INITIAL_WINDOW_SIZE: LARGE_WINDOW}) as client:
-        client.send(fr.window_update(0, LARGE_WINDOW))
-        for stream in range(1, 17, 2):
-            client.send(headers(stream, grpc_headers("ModelInfer", (b"grpc-encoding", b"deflate"))))
-            client.send(data(stream, packed, True))
-        until(lambda: hostile.backend.active > 0)
-        refused = [client.finish(stream).grpc_status for stream in range(3, 17, 2)]
-        assert refused == [8] * 7
-        hostile.backend.release.set()
-        assert client.finish(1).ended
-
-
-@pytest.mark.parametrize(
-    "garbage",
-    [b"\x07\0\0\0\1a", b"\0\0\0\0\1", message(b"\xff" * 10), message(b"a", True), b"\0\0"],
-    ids=["flags", "cut off", "no protobuf", "compressed without encoding", "half a prefix"],
-)
-@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer", "Watch", "ServerReflectionInfo"])
-def test_grpc_garbage(hostile: HostileGateway, method: str, garbage: bytes) -> None:
-    service = {"Watch": "grpc.health.v1.Health", "ServerReflectionInfo": REFLECTION}.get(
-        method, "inference.GRPCInferenceService"
-    )
-    with connect(hostile) as client:
-        client.send(headers(1, grpc_headers(method, service=service)) + data(1, garbage, True))
-        outcome = client.finish(1)
-        assert outcome.grpc_status != 0 or method == "ServerReflectionInfo"
-        assert outcome.grpc_status != 2
-        client.send(headers(3, grpc_headers("ServerLive")) + data(3, message(b""), True))
-        assert client.finish(3).grpc_status == 0
-
-
-def test_many_questions_at_once_are_answered_in_turns(hostile: HostileGateway) -> None:
-    """Answers of reflection are large: those who do not read them get no more of them than a window or two."""
-    question = message(b"\x22\x1einference.GRPCInferenceService")
-    with hostile.memory_within(16 * MIB), connect(hostile, "hasty", {fr.INITIAL_WINDOW_SIZE: LARGE_WINDOW}) as client:
-        client.send(fr.window_update(0, LARGE_WINDOW - 65_536))
-        client.send(headers(1, grpc_headers("ServerReflectionInfo", service=REFLECTION)))
-        client.send_what_fits([data(1, question * 400)] * 500)
-        assert client.closed()
-
-
-def test_many_requests_in_a_stream_that_are_refused_at_once(hostile: HostileGateway) -> None:
-    """An answer is thirty times its request: the client that does not read gets no more of them."""
-    request = message(b"\x0a\x01?")
-    with hostile.memory_within(16 * MIB), connect(hostile, "hasty", {fr.INITIAL_WINDOW_SIZE: LARGE_WINDOW}) as client:
-        client.send(fr.window_update(0, LARGE_WINDOW - 65_536))
-        client.send(headers(1, grpc_headers("ModelStreamInfer")))
-        client.send_what_fits([data(1, request * 1000)] * 2000)
-        assert client.closed()
-
-
-def test_grpc_web_is_not_taken_for_grpc(hostile: HostileGateway) -> None:
-    fields = request_headers("/inference.GRPCInferenceService/ServerLive", (b"content-type", b"application/grpc-web"))
-    with connect(hostile) as client:
-        client.send(headers(1, fields) + data(1, message(b""), True))
-        assert client.finish(1).status == 404
-
-
 def test_http_1_behind_a_preface(hostile: HostileGateway) -> None:
-    with connect(hostile, greet=False) as client:
+    with hostile.http2(greet=False) as client:
         client.send(fr.PREFACE + get())
         assert client.goaway_code() in (ErrorCode.FRAME_SIZE_ERROR, ErrorCode.PROTOCOL_ERROR)

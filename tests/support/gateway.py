@@ -127,8 +127,18 @@ class Gateway:
         except OSError as error:
             return 0, str(error)
 
+    def restart(self) -> Gateway:
+        """End it by SIGTERM and start it again, on the same ports."""
+        assert self._end() == 0, self.log.read_text()
+        return self.start()
+
     def stop(self, grace: float = 15.0) -> int | None:
         """SIGTERM, and SIGKILL for all of its processes after `grace` seconds; the exit code."""
+        code = self._end(grace)
+        shutil.rmtree(self.directory, ignore_errors=True)
+        return code
+
+    def _end(self, grace: float = 15.0) -> int | None:
         if self._process is None or self._guard is None:
             return None
         self._process.terminate()
@@ -139,7 +149,6 @@ class Gateway:
         code = self._process.wait(grace)
         self._guard.kill()
         self._guard.communicate()
-        shutil.rmtree(self.directory, ignore_errors=True)
         return code
 
 

@@ -26,7 +26,7 @@ class Seen:
 
 class H2Peer:
     """One end of a connection in h2. It acknowledges DATA at once, while `acknowledges`, and keeps what waits for a
-    window."""
+    window. Each DATA frame that it sends has `padding` bytes of padding, and `piece` bytes of data at most."""
 
     def __init__(self, client: bool) -> None:
         config = h2.config.H2Configuration(client_side=client, header_encoding=None)
@@ -37,6 +37,8 @@ class H2Peer:
         self.terminated: int | None = None
         self.acknowledges = True
         self.pongs = 0
+        self.padding: int | None = None
+        self.piece = 2**24
 
     def send_body(self, stream: int, body: bytes, trailers: list[Pair] | None) -> None:
         """Send DATA as the windows allow and the rest later, then trailers or END_STREAM."""
@@ -57,12 +59,14 @@ class H2Peer:
                 self.connection.send_headers(stream, trailers, end_stream=True)
 
     def _send(self, stream: int, body: bytes) -> bytes:
+        overhead = 0 if self.padding is None else 1 + self.padding
         while body:
             window = self.connection.local_flow_control_window(stream)
-            size = min(window, self.connection.max_outbound_frame_size, len(body))
+            room = min(window, self.connection.max_outbound_frame_size) - overhead
+            size = min(room, self.piece, len(body))
             if size <= 0:
                 break
-            self.connection.send_data(stream, body[:size])
+            self.connection.send_data(stream, body[:size], pad_length=self.padding)
             body = body[size:]
         return body
 

@@ -42,6 +42,7 @@ class H2Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         self.peer.connection.update_settings(self.server.settings)
+        self.peer.acknowledges = self.server.acknowledges
         self.server.connections.append(self)
         self.flush()
 
@@ -93,6 +94,11 @@ class H2Connection(asyncio.Protocol):
         for stream in [each for each in self.open if each > last]:
             del self.open[stream]
 
+    def raw(self, *frames: bytes) -> None:
+        """Frames that h2 does not know of, after those that it made."""
+        self.flush()
+        self._transport.write(b"".join(frames))
+
     def close(self) -> None:
         self.flush()
         self._transport.close()
@@ -113,10 +119,14 @@ def echo(connection: H2Connection, stream: int, message: bytes) -> None:
 
 
 class H2Server:
-    """Listens on a thread of its own; `settings` are SETTINGS beside h2's own."""
+    """Listens on a thread of its own; `settings` are SETTINGS beside h2's own. Windows open again as DATA comes, if it
+    `acknowledges`."""
 
-    def __init__(self, answer: Answer = echo, settings: dict[SettingCodes, int] | None = None) -> None:
+    def __init__(
+        self, answer: Answer = echo, settings: dict[SettingCodes, int] | None = None, acknowledges: bool = True
+    ) -> None:
         self.answer = answer
+        self.acknowledges = acknowledges
         self.settings = settings or {}
         self.connections: list[H2Connection] = []
         self.requests: list[bytes] = []
@@ -129,6 +139,10 @@ class H2Server:
     def address(self) -> str:
         assert self._server is not None
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def later(self, do: Callable[[], object]) -> None:
+        """Do it soon, on the server's thread."""
+        self.loop.call_soon_threadsafe(do)
 
     async def start(self) -> None:
         self._server = await self.loop.create_server(lambda: H2Connection(self), "127.0.0.1", 0)
@@ -143,9 +157,11 @@ class H2Server:
 
 
 @contextmanager
-def h2_server(answer: Answer = echo, settings: dict[SettingCodes, int] | None = None) -> Iterator[H2Server]:
+def h2_server(
+    answer: Answer = echo, settings: dict[SettingCodes, int] | None = None, acknowledges: bool = True
+) -> Iterator[H2Server]:
     """The server, while it runs. `answer` is called on its thread."""
-    server = H2Server(answer, settings)
+    server = H2Server(answer, settings, acknowledges)
     thread = threading.Thread(target=server.loop.run_forever, daemon=True)
     thread.start()
     asyncio.run_coroutine_threadsafe(server.start(), server.loop).result(10)

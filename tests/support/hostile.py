@@ -18,6 +18,7 @@ from tests.support.deadline import until
 from tests.support.fake_backend import FakeBackend
 from tests.support.gateway import Gateway
 from tests.support.raw_client import RawClient, get, post
+from tests.support.rude_http2 import RudeHttp2
 
 SCALE = int(os.environ.get("PENSTOCK_HOSTILE_SCALE", "1"))
 """How many times larger than in a quick run the attacks are."""
@@ -28,6 +29,12 @@ SLOWEST_SECONDS = 5.0
 
 HEADER, BODY_SECONDS, IDLE, STALL, HANDSHAKE = 0.3, 0.6, 0.9, 0.5, 0.5
 """Deadlines of the hasty listener, in seconds."""
+
+SLACK = 4.0
+"""Seconds that a deadline may be late on a machine that has other things to do."""
+
+MOST_DESCRIPTORS = 64
+"""A worker without clients has fewer files open."""
 
 LISTENERS: dict[str, dict[str, Any]] = {
     "patient": {},
@@ -80,6 +87,15 @@ class HostileGateway:
     def connect(self, listener: str = "patient", receive_buffer: int = 0) -> RawClient:
         return RawClient(self.addresses[listener], receive_buffer)
 
+    def http2(self, listener: str = "patient", settings: dict[int, int] | None = None, **options: Any) -> RudeHttp2:
+        return RudeHttp2(self.addresses[listener], settings, **options)
+
+    def tls(self, *protocols: str) -> ssl.SSLSocket:
+        """A connection to the listener with TLS that offers these by ALPN."""
+        trust = self.trust()
+        trust.set_alpn_protocols(list(protocols))
+        return trust.wrap_socket(self.connect("tls").socket, server_hostname="localhost")
+
     @contextmanager
     def crowd(self, count: int, listener: str = "patient") -> Iterator[list[RawClient]]:
         """So many connections, closed in the end."""
@@ -98,7 +114,7 @@ class HostileGateway:
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
 
     def assert_calm(self) -> None:
-        """Nothing is in flight, buffered or connected any more, says a report made after this is called."""
+        """Nothing is in flight, buffered, connected or open any more, says a report made after this is called."""
         accepted = 'penstock_connections_accepted_total{listener="patient"'
         before = self.metric(accepted)
         with self.connect() as client:
@@ -113,6 +129,8 @@ class HostileGateway:
 
         until(calm, 15.0)
         until(lambda: self.backend.active == 0)
+        descriptors = Path(f"/proc/{self.worker}/fd")
+        until(lambda: sum(1 for _ in descriptors.iterdir()) < MOST_DESCRIPTORS)
 
     @property
     def worker(self) -> int:

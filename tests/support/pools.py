@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from routing.call import Call, Reply
-from routing.endpoint import Endpoint
+from routing.endpoint import Channel, Endpoint
 from routing.pickers import make
 from routing.pool import Pool
 from transcoding.methods import BY_NAME
@@ -38,7 +38,7 @@ class ScriptedChannel:
 
 
 def an_endpoint(
-    address: str = "a:1", models: dict[str, dict[str, str]] | None = None, channel: ScriptedChannel | None = None
+    address: str = "a:1", models: dict[str, dict[str, str]] | None = None, channel: Channel | None = None
 ) -> Endpoint:
     """A live endpoint; its inventory is unknown when `models` is None."""
     endpoint = Endpoint(address, channel or ScriptedChannel())

@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Self
 
 TIMEOUT = 10.0
 
@@ -41,7 +42,7 @@ class RawClient:
         self.socket.connect((host, int(port)))
         self._unread = b""
 
-    def __enter__(self) -> RawClient:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -45,5 +45,6 @@ def _sockets(pid: int) -> set[str]:
 
 
 def _table() -> list[tuple[str, str, str, str]]:
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return [(row[1], row[2], row[3], row[9]) for row in rows]
+    """gRPC speaks IPv4 on sockets of IPv6, which stand in a table of their own."""
+    lines = [line for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    return [(row[1], row[2], row[3], row[9]) for row in map(str.split, lines)]

@@ -20,13 +20,14 @@ _ASSUMED_STREAMS = 100
 class ClientConnection(Connection):
     """Makes requests: `open` while `available`, then `Stream.send_all` or its parts.
 
-    `on_available` is called when a stream may be opened again after `available` said no. `clock` gives seconds and
-    refills the abuse budgets; without it only work does.
+    `on_available` is called when a stream may be opened again after `available` said no, `on_settled` once, when the
+    server has said what it allows. `clock` gives seconds and refills the abuse budgets; without it only work does.
     """
 
     def __init__(self, limits: Http2Limits, clock: Callable[[], float] = no_time) -> None:
         super().__init__(limits, response_block, clock)
         self.on_available: Callable[[], None] | None = None
+        self.on_settled: Callable[[], None] | None = None
         self._peer_streams = _ASSUMED_STREAMS
         self._next_id = 1
         self._unsent = 0  # streams that were opened and have sent no headers yet
@@ -137,11 +138,13 @@ class ClientConnection(Connection):
     def _peer_settings(self, values: dict[int, int]) -> None:
         if values.get(frames.ENABLE_PUSH):
             raise ProtocolError(ErrorCode.PROTOCOL_ERROR, "a server enabled push")
-        if not self._settled:
-            self._settled = True
+        first, self._settled = not self._settled, True
+        if first:
             self._peer_streams = LARGEST_ID
         super()._peer_settings(values)
         self._peer_streams = values.get(frames.MAX_CONCURRENT_STREAMS, self._peer_streams)
+        if first and self.on_settled is not None:
+            self.on_settled()
         self._now_available()
 
     def _forget(self, stream: Stream) -> None:

@@ -17,6 +17,7 @@ from tests.support.deadline import eventually
 from tests.support.grpc_backend import grpc_backend
 from tests.support.h2_server import echo, h2_server
 from transcoding.grpc_framing import encode_message
+from transcoding.http2.frames import MAX_CONCURRENT_STREAMS, settings_frame
 from transcoding.methods import BY_NAME
 from transcoding.status import GatewayError
 
@@ -105,6 +106,61 @@ def test_an_unreachable_endpoint_is_a_bad_gateway_that_was_never_executed() -> N
         assert (caught.value.http_status, caught.value.executed) == (502, False)
 
     run(f"127.0.0.1:{port}", use, connect_timeout=0.2)
+
+
+def test_a_connection_counts_when_the_server_has_said_what_it_allows() -> None:
+    """As in gRPC's own clients. Before, a server may refuse or break off what is more than it allows."""
+    greet = asyncio.Event()
+    received = bytearray()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await greet.wait()
+        writer.write(settings_frame([(MAX_CONCURRENT_STREAMS, 1)]))
+        while data := await reader.read(65536):
+            received.extend(data)
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        channel = Channel(f"127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        channel.start()
+        calls = [asyncio.ensure_future(channel.unary(a_call(b"one of two"))) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        assert (channel.connected, channel.connections) == (False, 0)
+        greet.set()
+        await eventually(lambda: b"one of two" in received)
+        await asyncio.sleep(0.05)
+        assert received.count(b"one of two") == 1
+        await channel.aclose()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await asyncio.sleep(0.05)  # the server sees its connection end
+        server.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("then", ["silence", "close"])
+def test_a_port_that_does_not_speak_http2_is_not_connected(then: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if then == "silence":
+            await reader.read()
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        changes: list[bool] = []
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        channel = Channel(address, connect_timeout=0.2, on_change=lambda: changes.append(True))
+        channel.start()
+        with pytest.raises(GatewayError, match="cannot be reached") as caught:
+            await channel.unary(a_call())
+        assert not caught.value.executed
+        assert changes == []
+        await channel.aclose()
+        await asyncio.sleep(0.05)  # the server sees its connections end
+        server.close()
+
+    asyncio.run(main())
 
 
 def test_a_channel_comes_back_with_its_endpoint() -> None:

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Iterator
 
 import grpc
+import pytest
 
 from routing.connectors.grpc_h2 import Channel
 from tests.support.channel import run
 from tests.support.grpc_backend import grpc_backend
+from tests.support.h2_server import HEAD, OK, H2Connection, h2_server
 from transcoding.grpc_framing import encode_message
 from transcoding.methods import BY_NAME
-from transcoding.status import Code, GatewayError
+from transcoding.status import Code, Fault, GatewayError
 
 
 class Sink:
@@ -75,6 +77,41 @@ def test_a_paused_sink_stops_the_endpoint() -> None:
         assert len(sink.messages) == 600
 
     with grpc_backend(stream=flood) as address:
+        run(address, use)
+
+
+@pytest.mark.parametrize("tail", [encode_message((b"cut off",))[:-3], b"\0\0", b"\7\0\0\0\1x"])
+def test_a_stream_that_ends_inside_a_message_or_has_none_may_have_run(tail: bytes) -> None:
+    def answer(connection: H2Connection, stream: int, message: bytes) -> None:
+        connection.peer.connection.send_headers(stream, HEAD)
+        connection.peer.send_body(stream, encode_message((b"whole",)) + tail, OK)
+
+    async def use(channel: Channel) -> None:
+        sink = Sink()
+        attempt = await channel.stream(PATH, sink)
+        attempt.send((encode_message((b"a",)),), end=True)
+        error = await sink.ended
+        assert error is not None
+        assert (error.code, error.http_status, error.fault) == (Code.INTERNAL, 502, Fault.WORKER)
+        assert error.executed
+
+    with h2_server(answer) as server:
+        run(server.address, use)
+
+
+def test_a_compressed_message_that_nobody_asked_for_is_refused() -> None:
+    async def use(channel: Channel) -> None:
+        sink = Sink()
+        attempt = await channel.stream(PATH, sink)
+        attempt.send((encode_message((b"a" * 1000,)),))
+        error = await sink.ended
+        assert error is not None
+        assert (error.code, error.http_status, error.fault) == (Code.INTERNAL, 502, Fault.WORKER)
+        assert "compressed" in error.message
+        assert error.executed
+        assert sink.messages == []
+
+    with grpc_backend(compression=grpc.Compression.Gzip) as address:
         run(address, use)
 
 

@@ -91,3 +91,19 @@ def test_an_answer_over_the_limit_is_refused() -> None:
 
     with grpc_backend() as address:
         run(address, use, message_bytes=1000)
+
+
+def test_a_compressed_answer_that_nobody_asked_for_is_refused() -> None:
+    async def use(channel: Channel) -> None:
+        with pytest.raises(GatewayError, match="compressed its answer") as caught:
+            await channel.unary(a_call(b"x" * 2000))
+        error = caught.value
+        assert (error.code, error.http_status, error.fault, error.executed) == (
+            Code.INTERNAL,
+            502,
+            Fault.WORKER,
+            True,
+        )
+
+    with grpc_backend(compression=grpc.Compression.Gzip) as address:
+        run(address, use)
