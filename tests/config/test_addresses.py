@@ -94,7 +94,7 @@ def test_names(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "10.0.0.1", "::1", "a..b", "triton.example..", "a b"])
 def test_what_is_no_name(name: str) -> None:
-    with pytest.raises(ValueError, match="expected a DNS name such as _grpc._tcp.triton.example, got "):
+    with pytest.raises(ValueError, match=r"expected a DNS name such as _grpc\._tcp\.triton\.example, got "):
         check_name(name)
 
 

@@ -33,7 +33,11 @@ EXPECTED = "expected a version, latest or a label of"
         ("'resnet*'", "canary", []),
         ("'*'", "old", []),
         ("[resnet50, 'vgg*']", "stable", []),
-        ("resnet50", "stabel", [f"{EXPECTED} 'resnet50' (one of: stable, canary), got 'stabel'; did you mean 'stable'?"]),
+        (
+            "resnet50",
+            "stabel",
+            [f"{EXPECTED} 'resnet50' (one of: stable, canary), got 'stabel'; did you mean 'stable'?"],
+        ),
         ("[resnet50, resnet101]", "canary", [f"{EXPECTED} 'resnet101' (one of: stable), got 'canary'"]),
         ("other", "stable", [f"{EXPECTED} 'other', got 'stable'"]),
         ("'vgg*'", "stable", [f"{EXPECTED} a model that comes here, got 'stable'"]),
@@ -57,7 +61,11 @@ def test_the_label_is_one_of_the_model_that_is_asked_for_instead() -> None:
         ("'*'", "{model: resnet101}", [f"{EXPECTED} 'resnet101' (one of: stable), got 'canary'"]),
         ("'*'", "{model: resnet50}", []),
         ("[resnet50, resnet101]", "{model: '*50'}", []),
-        ("'*'", "[{model: 'resnet*'}, {model: '*1'}]", [f"{EXPECTED} a model that comes here (one of: stable), got 'canary'"]),
+        (
+            "'*'",
+            "[{model: 'resnet*'}, {model: '*1'}]",
+            [f"{EXPECTED} a model that comes here (one of: stable), got 'canary'"],
+        ),
     ],
 )
 def test_a_rule_narrows_the_models_that_come(models: str, conditions: str, found: list[str]) -> None:

@@ -72,10 +72,7 @@ SOURCES = "expected one of endpoints, discover and managed, got"
         ),
         (
             "managed: {repository: [a, b, a]}",
-            [
-                "managed.repository[2]: expected each folder once, got 'a' again, as in "
-                "pools.main.managed.repository[0]"
-            ],
+            ["managed.repository[2]: expected each folder once, got 'a' again, as in pools.main.managed.repository[0]"],
         ),
     ],
 )

@@ -152,10 +152,7 @@ TESTS = "one of equals, prefix, regex, in and present"
         ("{header: x-a, in_: [a]}", [".header: {none}", ": unknown key 'in_'; did you mean 'in'?"]),
         (
             "{header: Authorization, present: true}",
-            [
-                ".header: expected a header without secrets, got 'Authorization'; "
-                "clients are told apart by `principal`"
-            ],
+            [".header: expected a header without secrets, got 'Authorization'; clients are told apart by `principal`"],
         ),
         ("{api: http}", [".api: expected one of: grpc, rest; got 'http'"]),
         ("{api: rest, principal: []}", [".principal: expected at least one, got an empty list"]),
@@ -215,9 +212,7 @@ SHARED = "{slow: {kind: fallback, to: main}, quick: {kind: choice, a: 1s}}"
         (
             "[a]",
             "{a: {kind: fallback, to: {pool: main, version: stable}}}",
-            [
-                "policies.a.to.version: expected a version, latest or a label of a model that comes here, got 'stable'"
-            ],
+            ["policies.a.to.version: expected a version, latest or a label of a model that comes here, got 'stable'"],
         ),
         (
             "[{kind: choice, a: 1s, b: 1s}]",
@@ -234,9 +229,7 @@ def test_policies(route: str, shared: str, found: list[str]) -> None:
 
 
 def test_a_shared_policy_stands_where_it_is_named() -> None:
-    text = text_with(
-        routes="[{match: {model: m}, to: main, policies: [slow, {kind: choice, a: 2s}]}]", policies=SHARED
-    )
+    text = text_with(routes="[{match: {model: m}, to: main, policies: [slow, {kind: choice, a: 2s}]}]", policies=SHARED)
     config = parse(text, "f", policies=POLICIES)
     assert config.routes[0].policies == (
         PolicySpec(

@@ -9,8 +9,8 @@ import msgspec.inspect as mi
 import pytest
 
 from config.decode import MAX_PROBLEMS, Decoder
-from config.hole import HOLE
 from config.fields import count, duration, flag, if_given, one_or_several, several, text
+from config.hole import HOLE
 from config.nodes import compose
 from config.problems import ConfigError
 from config.schema import Node, PolicySpec, PoolName
@@ -45,8 +45,8 @@ class Newer(Node, frozen=True):
     right: Inner | None = None
     here: Annotated[bool, flag("")] = False
     tests: Annotated[tuple[Test, ...], if_given("", bare_item=True)] = ()
-    variables: dict[Annotated[str, text("", "variable")], dict[str, Annotated[str, text("", "setting")]]] = msgspec.field(
-        default_factory=dict
+    variables: dict[Annotated[str, text("", "variable")], dict[str, Annotated[str, text("", "setting")]]] = (
+        msgspec.field(default_factory=dict)
     )
     policies: tuple[PolicySpec, ...] = ()
 
@@ -117,8 +117,8 @@ def test_a_field_may_be_called_what_python_reserves() -> None:
     assert decode_newer("{left: 1, tests: [{in: [a]}]}") == (Newer(1, tests=(Test(("a",)),)), [])
     assert decode_newer("{left: 1, tests: [{in_: [a]}, {in: 5, on: no}]}")[1] == [
         "1:20: tests[0]: unknown key 'in_'; did you mean 'in'?",
-        "1:38: tests[1].in: expected text, got 5; if it is meant as text, write it in quotes",
-        "1:45: tests[1].on: expected true or false, got no",
+        "1:36: tests[1].in: expected text, got 5; if it is meant as text, write it in quotes",
+        "1:43: tests[1].on: expected true or false, got no",
     ]
 
 
@@ -212,7 +212,7 @@ def test_a_place_in_a_list_that_was_not_written_as_one() -> None:
     decoder.decode(mi.type_info(Newer), root)
     decoder.report_at(("tests", 0, "in", 1), "no")
     decoder.report_at(("tests", 0), "no")
-    assert [str(problem) for problem in decoder.problems] == ["f:2:16: tests.in[1]: no", "f:2:8: tests: no"]
+    assert [str(problem) for problem in decoder.problems] == ["f:2:17: tests.in[1]: no", "f:2:8: tests: no"]
 
 
 def test_a_key_far_from_any_is_told_the_known_ones() -> None:

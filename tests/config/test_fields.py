@@ -30,7 +30,18 @@ def test_defaults_are_within_the_bounds() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"wait": 0.4}, {"wait": 2.1}, {"room": 9}, {"room": 21}, {"many": 0}, {"many": 4}, {"items": []}, {"bare": []}, {"share": 1.1}, {"on": 1}],
+    [
+        {"wait": 0.4},
+        {"wait": 2.1},
+        {"room": 9},
+        {"room": 21},
+        {"many": 0},
+        {"many": 4},
+        {"items": []},
+        {"bare": []},
+        {"share": 1.1},
+        {"on": 1},
+    ],
 )
 def test_bounds_hold_when_a_value_comes_over_a_wire(values: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):

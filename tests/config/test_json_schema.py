@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,15 +13,15 @@ import yaml
 from config.forms import FORMS
 from config.json_schema import _FORMS as EDITORS_FORMS
 from config.json_schema import json_schema, written_default
+from tests.support.configuration_page import EXAMPLES
 from tests.support.configurations import mistakes_with, text_with
 from tests.support.json_schema import fits
 from tests.support.schema_walk import fields
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "docs" / "penstock.schema.json"
-PAGE = (ROOT / "docs" / "configuration.md").read_text()
 GOOD = [file.read_text() for file in sorted((ROOT / "deploy" / "examples").glob("*.yaml"))]
-GOOD += re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+GOOD += EXAMPLES
 
 
 def accepted(text: str) -> bool:

@@ -8,7 +8,6 @@ import pytest
 
 from config.kinds import PICKERS, POLICIES
 
-
 ROOT = Path(__file__).parents[2]
 
 

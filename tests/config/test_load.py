@@ -72,11 +72,11 @@ gateway.yaml:15:29: routes[1].match.model[1]: expected a ']' that closes the '['
 written [[]
 gateway.yaml:16:32: routes[1].to.version: expected a model version: a whole number ≥ 1, got '0'
 gateway.yaml:17:14: routes[1].timeout: expected a duration such as 250ms, 10s or 1m30s, got '2 days'
-gateway.yaml:18:19: routes[2].match.model: expected a model that no earlier route takes, got 'later', which routes[0] \
+gateway.yaml:18:20: routes[2].match.model: expected a model that no earlier route takes, got 'later', which routes[0] \
 takes by '*'
 gateway.yaml:20:25: routes[2].rules[0].when.header: expected a header without secrets, got 'cookie'; clients are told \
 apart by `principal`
-gateway.yaml:20:71: routes[2].rules[0].to.version: expected a version, latest or a label of 'later' (one of: stable), \
+gateway.yaml:20:73: routes[2].rules[0].to.version: expected a version, latest or a label of 'later' (one of: stable), \
 got 'stabel'; did you mean 'stable'?
 gateway.yaml:21:37: routes[2].rules[1].when.regex: expected a regular expression of RE2, got '(?=a)': invalid perl \
 operator: (?=; lookarounds and backreferences are not part of RE2
@@ -240,7 +240,14 @@ def test_the_tls_example_loads_once_its_files_are_there(tmp_path: Path) -> None:
 
 
 def test_every_example_is_tested() -> None:
-    assert sorted(file.stem for file in EXAMPLES.glob("*.yaml")) == ["canary", "managed", "minimal", "on_demand", "tls", "two-pools"]
+    assert sorted(file.stem for file in EXAMPLES.glob("*.yaml")) == [
+        "canary",
+        "managed",
+        "minimal",
+        "on_demand",
+        "tls",
+        "two-pools",
+    ]
 
 
 WORDS = ["listen", "pools", "routes", "match", "model", "to", "pool", "address", "endpoints", "0.0.0.0:80", "a:1", "5"]

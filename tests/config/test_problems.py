@@ -47,7 +47,12 @@ def test_long_lists_are_cut() -> None:
 
 
 def test_a_choice_in_words() -> None:
-    assert [joined(names) for names in ([], ["a"], ["a", "b"], ("a", "b", "c"))] == ["none", "a", "a and b", "a, b and c"]
+    assert [joined(names) for names in ([], ["a"], ["a", "b"], ("a", "b", "c"))] == [
+        "none",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
 
 
 def test_a_near_word_is_offered_and_a_far_one_is_not() -> None:

@@ -32,7 +32,10 @@ M = Match(("m",))
     [
         ("to: p", Route(M, Target("p"), "m")),
         ("to: {pool: p, model: n, version: 2}", Route(M, Target("p", "n", "2"), "m")),
-        ("to: {pool: p, version: stable}, name: x, timeout: 1s", Route(M, Target("p", None, "stable"), "x", timeout=1.0)),
+        (
+            "to: {pool: p, version: stable}, name: x, timeout: 1s",
+            Route(M, Target("p", None, "stable"), "x", timeout=1.0),
+        ),
         (
             "to: p, rules: [{when: {header: X-A, equals: 2}, to: {pool: q, version: latest}}]",
             Route(M, Target("p"), "m", (Rule((Condition("x-a", "2"),), Target("q", None, "latest"), "rules[0]"),)),
@@ -67,9 +70,7 @@ M = Match(("m",))
                 M,
                 None,
                 "m",
-                split=Split(
-                    {"a": Variant("p", weight=95), "b": Variant("q", None, "2", 5)}, Sticky(header="x-u"), "m"
-                ),
+                split=Split({"a": Variant("p", weight=95), "b": Variant("q", None, "2", 5)}, Sticky(header="x-u"), "m"),
             ),
         ),
         (

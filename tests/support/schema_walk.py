@@ -26,6 +26,7 @@ _WORDS = {
     "model": "model name",
     "setting": "value",
     "json": "JSON",
+    "policy": "kind of policy",
 }
 
 
@@ -52,6 +53,8 @@ def type_words(kind: mi.Type) -> str:
     inner, extra = bare(kind)
     if isinstance(inner, mi.UnionType):
         return " or ".join(type_words(option) for option in inner.types if not isinstance(option, mi.NoneType))
+    if isinstance(inner, mi.StructType) and inner.cls is PolicySpec:
+        return "policy"
     if isinstance(inner, mi.StructType | mi.DictType):
         return "mapping" if isinstance(inner, mi.StructType) else "mapping from names"
     if isinstance(inner, mi.VarTupleType):
