@@ -82,7 +82,7 @@ def test_names_that_nobody_wrote() -> None:
     assert listener_name(HOLE) is HOLE
 
 
-@pytest.mark.parametrize("part", ["listen", "pools", "routes", "admin", "drain"])
+@pytest.mark.parametrize("part", ["listen", "pools", "routes", "policies", "labels", "admin", "drain"])
 @pytest.mark.parametrize("value", ["5", "[]", "{}", "[5]", "{a: 5}", "[{}]", "{a: {}}", "[[{}]]", "null"])
 def test_parts_that_cannot_be_read_do_not_stop_the_checks(part: str, value: str) -> None:
     parts = {"pools": "{main: {endpoints: [a:1], pick: nobody}}", part: value}

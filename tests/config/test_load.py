@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import trustme
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from config.load import ConfigError, Problem, load, parse
 from config.nodes import MAX_BYTES
 from config.schema import Admin, Config, Endpoint, Listener, Match, Pool, Route, Target
+from tests.support.configuration_page import EXAMPLES as EXAMPLES_OF_THE_PAGE
 from tests.support.configurations import PARTS, mistakes, text_with
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
@@ -144,7 +148,7 @@ def test_parts_that_cannot_be_left_out(part: str) -> None:
 def test_a_version_is_text_whatever_yaml_takes_it_for() -> None:
     for written in ("2", "'2'"):
         config = parse(text_with(routes=f"[{{match: {{model: a}}, to: {{pool: main, version: {written}}}}}]"), "f")
-        assert config.routes[0].to.version == "2"
+        assert config.routes[0].to == Target("main", version="2")
 
 
 def test_anchors_and_merges() -> None:
@@ -282,6 +286,55 @@ def test_any_text_is_a_configuration_or_a_config_error(text: str) -> None:
         assert outcome
         assert all(problem.line >= 1 and problem.column >= 1 and problem.message for problem in outcome)
         assert not any("\n" in str(problem) for problem in outcome)
+
+
+WHOLE = [
+    yaml.safe_load(text) for text in (*EXAMPLES_OF_THE_PAGE, *(file.read_text() for file in EXAMPLES.glob("*.yaml")))
+]
+JUNK: list[Any] = [
+    None,
+    True,
+    -1,
+    5,
+    1.5,
+    "",
+    "x",
+    "*",
+    "[",
+    "(?=a)",
+    [],
+    {},
+    [5],
+    {"a": 5},
+    [{}],
+    [[None]],
+    {"kind": "retry"},
+]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(item, (*path, key))
+
+
+def exchanged(value: Any, path: tuple[Any, ...], other: Any) -> Any:
+    """A copy of `value` with `other` at `path`."""
+    if not path:
+        return other
+    copy = value.copy()
+    copy[path[0]] = exchanged(value[path[0]], path[1:], other)
+    return copy
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_good_text_with_one_bad_part_is_a_configuration_or_a_config_error(data: st.DataObject) -> None:
+    whole = data.draw(st.sampled_from(WHOLE))
+    path = data.draw(st.sampled_from(list(places(whole))))
+    outcome = outcome_of(yaml.safe_dump(exchanged(whole, path, data.draw(st.sampled_from(JUNK)))))
+    if isinstance(outcome, Config):
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(outcome), type=Config) == outcome
 
 
 def outcome_of(text: str) -> Config | tuple[Problem, ...]:
