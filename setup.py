@@ -19,7 +19,6 @@ def modules() -> list[str]:
     """The files to compile: the patterns of pyproject.toml, but for those that it excludes."""
     table = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["penstock"]["compile"]
     found = {path for pattern in table["modules"] for path in ROOT.glob(pattern)}
-    found -= {path for pattern in table["interpreted"] for path in ROOT.glob(pattern)}
     return sorted(str(path.relative_to(ROOT)) for path in found if path.name != "__init__.py")
 
 

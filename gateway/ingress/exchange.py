@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
-from transcoding.message import Buffer
+from transcoding.message import Buffer, Content
 
 JSON = b"application/json"
 OCTETS = b"application/octet-stream"
@@ -41,7 +41,7 @@ class Request:
 
     __slots__ = ("body", "headers", "memo", "method", "target")
 
-    def __init__(self, method: bytes, target: bytes, headers: dict[bytes, bytes], body: bytes) -> None:
+    def __init__(self, method: bytes, target: bytes, headers: dict[bytes, bytes], body: Content) -> None:
         self.memo: Memo | None = None
         self.method = method
         self.target = target
