@@ -5,7 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install triton test test-fast lint format clean fuzz
+COMPILED := build/compiled
+# What runs in the compiled modules, and what clients see of them.
+COMPILED_TESTS := tests/test_compiled.py tests/transcoding tests/routing tests/gateway/ingress tests/gateway/test_worker.py \
+	tests/fuzz $(addprefix tests/end_to_end/test_,$(addsuffix .py,parity parity_grpc clients failures cancellation \
+	allocations hostile_bodies hostile_http1 hostile_http2 hostile_slow))
+
+.PHONY: help install triton test test-fast test-compiled compile compile-if-possible lint format clean fuzz
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -24,9 +30,20 @@ triton: install ## A real Triton for CPU, in .triton-venv
 
 test: install triton lint ## Everything, against the real parts
 	$(BIN)/python -m pytest
+	@$(MAKE) --no-print-directory compile-if-possible
+	@if [ -d $(COMPILED) ]; then $(MAKE) --no-print-directory test-compiled; else echo "test-compiled: skipped"; fi
 
 test-fast: install ## What needs no Triton
 	$(BIN)/python -m pytest -m 'not triton and not slow'
+
+compile: install ## The data path as C extensions, in build/compiled
+	@$(BIN)/python -m deploy.packaging.compiled $(COMPILED)
+
+compile-if-possible: install
+	@$(BIN)/python -m deploy.packaging.compiled --if-possible $(COMPILED)
+
+test-compiled: compile triton ## The data path again, compiled
+	PENSTOCK_TEST_BUILD=$(COMPILED) $(BIN)/python -m pytest $(COMPILED_TESTS)
 
 lint: install ## ruff, mypy, import contracts
 	$(BIN)/ruff check .

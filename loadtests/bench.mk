@@ -8,8 +8,8 @@ $(BENCH_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@
 
-bench: triton $(BENCH_STAMP) ## Penstock beside Triton, nginx, Envoy and the obvious build: some ten minutes
+bench: triton $(BENCH_STAMP) compile-if-possible ## Penstock beside Triton, nginx, Envoy and others: some ten minutes
 	$(BIN)/python -m loadtests.bench $(BENCH)
 
-bench-quick: triton $(BENCH_STAMP) ## The same in less than 90 s, to see that it works
+bench-quick: triton $(BENCH_STAMP) compile-if-possible ## The same in less than 90 s, to see that it works
 	$(BIN)/python -m loadtests.bench --quick $(BENCH)

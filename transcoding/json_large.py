@@ -14,7 +14,7 @@ import numpy as np
 import simdjson
 
 from transcoding.json_text import check_depth
-from transcoding.message import Buffer
+from transcoding.message import Buffer, Content
 from transcoding.tensor import DATATYPES, MAX_TENSORS, Datatype
 
 WORTHWHILE = 4096  # bytes of JSON from which this path is the faster one
@@ -33,7 +33,7 @@ class _Doubt(Exception):
     """The document is beyond what this path decides."""
 
 
-def read(body: bytes) -> dict[str, Any] | None:
+def read(body: Content) -> dict[str, Any] | None:
     """The request in `body` or None. Raises GatewayError (400) for a document that nests too deeply."""
     check_depth(body)
     if b"\\" in body:  # escapes in strings are where parsers differ
@@ -44,7 +44,7 @@ def read(body: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _request(body: bytes) -> dict[str, Any]:
+def _request(body: Content) -> dict[str, Any]:
     # A parser of its own: one that is kept holds nine times its largest document, refuses to read while a view into its
     # last one lives, and saves 1 us.
     request = _members(simdjson.Parser().parse(body), _REQUEST)

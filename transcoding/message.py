@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 Buffer = bytes | memoryview  # a memoryview is one-dimensional, of format "B"
+Content = bytes | bytearray  # a whole body; a bytearray is one that nobody changes any more
 Parameter = bool | int | float | str
 Parameters = dict[str, Parameter]
 

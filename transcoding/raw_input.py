@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from math import prod
 
-from transcoding.message import InferRequest, ModelSignature, Tensor
+from transcoding.message import Buffer, Content, InferRequest, ModelSignature, Tensor
 from transcoding.status import invalid
 from transcoding.tensor import layout
 
 
-def decode_raw(body: bytes, model: str, version: str, metadata: ModelSignature) -> InferRequest:
+def decode_raw(body: Content, model: str, version: str, metadata: ModelSignature) -> InferRequest:
     """The request that `body` stands for.
 
     The shape is deduced for a batch of one: at most one variable dimension takes what the others leave. A BYTES input
@@ -29,7 +29,7 @@ def decode_raw(body: bytes, model: str, version: str, metadata: ModelSignature) 
     if datatype == "BYTES":
         if any(dimension != 1 for dimension in shape):
             raise invalid(f"For BYTE datatype raw input '{name}', the model must have input shape [1]")
-        body = len(body).to_bytes(4, "little") + body
+        data: Buffer = len(body).to_bytes(4, "little") + body
     else:
         shape = _deduce(shape, len(body) // layout(datatype, ()).size, name)
         expected = layout(datatype, shape).size
@@ -37,7 +37,8 @@ def decode_raw(body: bytes, model: str, version: str, metadata: ModelSignature) 
             raise invalid(
                 f"input byte size mismatch for input '{name}' for model '{model}'. Expected {expected}, got {len(body)}"
             )
-    return InferRequest(model, version, inputs=[Tensor(name, datatype, shape, body)], binary_output=True)
+        data = body if isinstance(body, bytes) else memoryview(body)
+    return InferRequest(model, version, inputs=[Tensor(name, datatype, shape, data)], binary_output=True)
 
 
 def _deduce(shape: tuple[int, ...], count: int, name: str) -> tuple[int, ...]:

@@ -44,7 +44,7 @@ DATATYPES: dict[str, Datatype] = {
     datatype.name: datatype
     for datatype in (
         Datatype("BOOL", 1, "?"),
-        *_integers(),
+        *list(_integers()),
         Datatype("FP16", 2, ""),
         Datatype("BF16", 2, ""),
         Datatype("FP32", 4, "f"),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
-from transcoding.message import Buffer
+from transcoding.message import Buffer, Content
+
+if TYPE_CHECKING:
+    from gateway.ingress.listener import Listener
 
 JSON = b"application/json"
 OCTETS = b"application/octet-stream"
@@ -41,7 +45,7 @@ class Request:
 
     __slots__ = ("body", "headers", "memo", "method", "target")
 
-    def __init__(self, method: bytes, target: bytes, headers: dict[bytes, bytes], body: bytes) -> None:
+    def __init__(self, method: bytes, target: bytes, headers: dict[bytes, bytes], body: Content) -> None:
         self.memo: Memo | None = None
         self.method = method
         self.target = target
@@ -67,6 +71,14 @@ class Response:
         self.content_type = content_type
         self.fields = fields
         self.stream = stream
+
+
+class Service(Protocol):
+    """What answers requests; `gateway.ingress.rest` has it."""
+
+    async def serve(self, request: Request, listener: Listener) -> Response:
+        """The response; never raises but on cancellation."""
+        ...
 
 
 class Body:

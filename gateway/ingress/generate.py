@@ -23,7 +23,7 @@ from transcoding.dialects import generate, oip_grpc
 from transcoding.dialects.oip_json import encode_error
 from transcoding.dialects.oip_paths import Match
 from transcoding.grpc_framing import encode_message, prefix
-from transcoding.message import Buffer, InferRequest
+from transcoding.message import Buffer, Content, InferRequest
 from transcoding.methods import BY_NAME, Method
 from transcoding.status import Code, Fault, GatewayError
 
@@ -45,7 +45,7 @@ class Generation:
     """One generate or generate_stream request. `start` it, then take `single` or `events`; whatever ends it, the work
     at the endpoint is cancelled and the request is counted once."""
 
-    def __init__(self, plane: DataPlane, match: Match, body: bytes, metadata: bytes) -> None:
+    def __init__(self, plane: DataPlane, match: Match, body: Content, metadata: bytes) -> None:
         self._plane = plane
         self._match = match
         self._body = body

@@ -36,7 +36,8 @@ class LargeBody(asyncio.BufferedProtocol):
         """Where the next bytes go: never beyond the body, so what follows it stays in the socket."""
         body = self._body
         if self._at == len(body):
-            body += _ZEROS[: min(max(self._at, FIRST), STEP, self._length - self._at)]
+            size = min(max(self._at, FIRST), STEP, self._length - self._at)
+            body += _ZEROS[:size]
         return memoryview(body)[self._at :]
 
     def buffer_updated(self, nbytes: int) -> None:

@@ -123,9 +123,11 @@ class Http1Reader:
             if self._held or len(self._queue) >= self._listener.limits.pipelined:
                 self._hold(data)
                 return
-            piece = data[: self._piece(data)]
+            size = self._piece(data)
+            piece = data[:size]
             fresh = self._message is None
-            data = data[len(piece) - len(self._feed(piece)) :]
+            size = len(piece) - len(self._feed(piece))
+            data = data[size:]
             message = self._message
             if fresh and message is not None and missing_of(message, len(data)) >= LARGE and not self._upgrading:
                 message.keep = self._parser.should_keep_alive()
@@ -352,7 +354,7 @@ class Http1Reader:
         self._large = None
         if message is not None and transport is not None:
             transport.set_protocol(cast(asyncio.Protocol, self))
-            message.body = cast(bytes, body)  # nobody changes it any more
+            message.body = body
             self._complete(message)
 
 

@@ -14,7 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
 from config.schema import Listener as ListenerConfig
-from gateway.ingress.exchange import BODY_BYTES_PER_SECOND
+from gateway.ingress.exchange import BODY_BYTES_PER_SECOND, Service
 from gateway.ingress.handshakes import refuse_handshakes, unaccepted
 from gateway.ingress.http1_known import KnownHeads
 from gateway.telemetry.metrics import Metrics
@@ -22,7 +22,6 @@ from routing.tasks import spawn
 
 if TYPE_CHECKING:
     from gateway.ingress.grpc import GrpcService
-    from gateway.ingress.rest import RestService
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class OpenConnection(Protocol):
 class Listener:
     """The state that all connections of one listener share."""
 
-    def __init__(self, config: ListenerConfig, rest: RestService, grpc: GrpcService, metrics: Metrics) -> None:
+    def __init__(self, config: ListenerConfig, rest: Service, grpc: GrpcService, metrics: Metrics) -> None:
         self.config = config
         self.limits = config.limits
         self.deadlines = config.deadlines

@@ -21,7 +21,7 @@ from transcoding.compression import choose_encoding, deflate, inflate
 from transcoding.dialects import oip_grpc, oip_json
 from transcoding.dialects.oip_management import OPERATIONS
 from transcoding.dialects.oip_paths import Match, MethodNotAllowed, route
-from transcoding.message import Buffer, InferRequest
+from transcoding.message import Buffer, Content, InferRequest
 from transcoding.methods import BY_NAME
 from transcoding.status import Code, Fault, GatewayError, invalid
 
@@ -114,7 +114,7 @@ class RestService:
             observed.finish("inference", code, started)
 
     async def _decode_binary(
-        self, observed: Route, model: str, version: str, body: bytes, length: bytes | None, deadline: float | None
+        self, observed: Route, model: str, version: str, body: Content, length: bytes | None, deadline: float | None
     ) -> InferRequest:
         if length is None:
             raise invalid("request body: expected a JSON object, got an empty body")
@@ -141,7 +141,7 @@ class RestService:
         return Response(200, content_type=EVENTS, stream=await generation.events())
 
 
-async def body_of(request: Request, listener: Listener) -> bytes:
+async def body_of(request: Request, listener: Listener) -> Content:
     """The body without its content coding. Raises `GatewayError`: 415 for a coding other than gzip and deflate, as RFC
     9110 §15.5.16 has it where Triton says 501, and 413 when it is too large."""
     encoding = request.headers.get(b"content-encoding", b"identity").lower()
@@ -149,7 +149,7 @@ async def body_of(request: Request, listener: Listener) -> bytes:
         return request.body
     if encoding not in (b"gzip", b"deflate"):
         raise GatewayError(Code.UNIMPLEMENTED, "Unsupported compression type", http_status=415)
-    return await inflate_aside(inflate, request.body, encoding.decode(), listener.limits.inflated_bytes)
+    return await inflate_aside(inflate, memoryview(request.body), encoding.decode(), listener.limits.inflated_bytes)
 
 
 def match_of(request: Request) -> Match | GatewayError:

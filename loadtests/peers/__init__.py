@@ -7,12 +7,13 @@ from loadtests.peers.direct import DirectGrpc, DirectRest
 from loadtests.peers.envoy import EnvoyGrpc, EnvoyPlain, EnvoyTranscoder
 from loadtests.peers.nginx import NginxGrpc, NginxPlain
 from loadtests.peers.obvious import Obvious
-from loadtests.peers.penstock import Penstock
+from loadtests.peers.penstock import Penstock, PenstockPure
 
 __all__ = ["PEERS", "Backend", "Peer", "PeerError", "ProcessPeer"]
 
 _KINDS: tuple[type[Peer], ...] = (
     Penstock,
+    PenstockPure,
     DirectRest,
     DirectGrpc,
     NginxPlain,

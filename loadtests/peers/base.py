@@ -101,6 +101,10 @@ class ProcessPeer(Peer):
     def command(self) -> list[str]:
         """Write what configuration it needs under `scratch` and return the command line."""
 
+    def environment(self) -> dict[str, str]:
+        """Its environment variables; by default ours."""
+        return dict(os.environ)
+
     def ready(self) -> bool:
         """True when it serves; by default when Triton's liveness answers 200 through it."""
         return get_status(self.address, "/v2/health/live") == 200
@@ -114,7 +118,12 @@ class ProcessPeer(Peer):
         """Start the process in a session of its own and wait until it is ready. Raises PeerError."""
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=self.environment(),
             )
         deadline = time.monotonic() + START_TIMEOUT
         while not self.ready():

@@ -20,6 +20,7 @@ SMALL_JSON = RequestRow(
     small,
     {
         "penstock": "oip_json",
+        "penstock_pure": "oip_json",
         "envoy_transcoder": "proto_json",
         "envoy_plain": "oip_json",
         "nginx_plain": "oip_json",
@@ -34,7 +35,13 @@ SMALL_GRPC = RequestRow(
     "small_grpc",
     "Small gRPC infer: 2 x INT32[16], passed through",
     small,
-    {"penstock": "grpc", "envoy_grpc": "grpc", "nginx_grpc": "grpc", "direct_grpc": "grpc"},
+    {
+        "penstock": "grpc",
+        "penstock_pure": "grpc",
+        "envoy_grpc": "grpc",
+        "nginx_grpc": "grpc",
+        "direct_grpc": "grpc",
+    },
     requests=10_000,
     rate=400.0,
 )

@@ -15,11 +15,13 @@ import random
 import re
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from config.schema import Limits
 from config.schema import Listener as ListenerConfig
 from gateway.ingress.exchange import Request, Response
+from gateway.ingress.grpc import GrpcService
 from gateway.ingress.http1 import Http1
 from gateway.ingress.http1_head import METHODS
 from gateway.ingress.listener import Listener
@@ -75,7 +77,8 @@ class Rest:
 async def converse(data: bytes, cut: Callable[[], int]) -> tuple[list[Any], list[bytes]]:
     """The requests that reached the service, and the first digits of the answers' status."""
     rest = Rest()
-    listener = Listener(ListenerConfig("127.0.0.1:1", limits=LIMITS), rest, None, Metrics())  # type: ignore[arg-type]
+    grpc = GrpcService(SimpleNamespace(loop=asyncio.get_running_loop()))  # type: ignore[arg-type]  # is not asked
+    listener = Listener(ListenerConfig("127.0.0.1:1", limits=LIMITS), rest, grpc, Metrics())
     transport = MemoryTransport(listener.loop)
     connection = Http1(listener, transport, "")  # type: ignore[arg-type]
     listener.connections.add(connection)

@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy.triton import free_ports
+from tests.support.build import ROOT, environment
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 ALL_APIS = ("inference", "metadata", "statistics", "repository", "trace", "logging", "shared_memory")
 START_SECONDS = 60.0
 # Ends the gateway's process group when the pipe closes that only the test run holds open, even if SIGKILL ends the run.
@@ -89,7 +89,7 @@ class Gateway:
     def start(self) -> Gateway:
         file = self.directory / "gateway.yaml"
         file.write_text(json.dumps(self.config, indent=1))
-        command = [sys.executable, "-m", "gateway", "serve", str(file), "--workers", str(self.workers)]
+        command = [sys.executable, "-P", "-m", "gateway", "serve", str(file), "--workers", str(self.workers)]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
@@ -98,7 +98,7 @@ class Gateway:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env=environment(),
             )
         self._guard = subprocess.Popen(
             ["/bin/sh", "-c", GUARD, str(self._process.pid)], stdin=subprocess.PIPE, start_new_session=True

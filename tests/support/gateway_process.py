@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 from config.schema import Admin, Config, Drain, Endpoint, Listener, Match, Pool, Readiness, Route, Target
+from tests.support.build import environment
 from tests.support.deadline import until
 
 SCRIPT = Path(__file__).with_name("fake_gateway.py")
-ROOT = SCRIPT.parent.parent.parent
 
 
 def free_port() -> int:
@@ -55,14 +55,13 @@ class GatewayProcess:
         self.file.write_bytes(msgspec.json.encode(config))
         self.errors = directory / "stderr"
         self.output = directory / "stdout"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(directory)}
         with self.errors.open("wb") as errors, self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", str(SCRIPT), "serve", str(self.file), "--workers", str(workers)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=errors,
-                env=environment,
+                env=environment(TMPDIR=str(directory)),
                 cwd=directory,
             )
 

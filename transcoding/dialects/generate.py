@@ -17,7 +17,7 @@ from typing import Any
 from transcoding.json_parameters import of_request
 from transcoding.json_tensors import to_json, to_raw
 from transcoding.json_text import dumps, loads, quote
-from transcoding.message import Buffer, InferReply, InferRequest, ModelSignature, Tensor
+from transcoding.message import Buffer, Content, InferReply, InferRequest, ModelSignature, Tensor
 from transcoding.oip_json_reply import encode_error, layout_of, visible_parameters
 from transcoding.status import invalid
 from transcoding.tensor import layout
@@ -25,7 +25,7 @@ from transcoding.tensor import layout
 __all__ = ["decode_request", "encode_error", "encode_reply"]
 
 
-def decode_request(body: bytes, model: str, version: str, signature: ModelSignature) -> InferRequest:
+def decode_request(body: Content, model: str, version: str, signature: ModelSignature) -> InferRequest:
     """The request in a body. Raises GatewayError (400)."""
     document = loads(body)
     if type(document) is not dict:

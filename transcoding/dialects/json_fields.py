@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from transcoding.message import Buffer
+from transcoding.message import Content
 from transcoding.status import GatewayError, invalid
 
 _TYPES = {bool: "a boolean", str: "a string", list: "an array", dict: "an object", type(None): "null"}
@@ -76,7 +76,7 @@ class Fields:
         return Fields(self.raw(key), self.at(key))
 
 
-def parse(body: Buffer) -> Fields:
+def parse(body: Content) -> Fields:
     """The object that a body holds. Raises `GatewayError` 400 for anything else, an empty body included."""
     if not body:
         raise invalid("body: expected a JSON object, got nothing")

@@ -13,7 +13,7 @@ from typing import Any
 from transcoding import json_known, json_large, json_parameters
 from transcoding.json_tensors import pack, to_raw, wrong_count
 from transcoding.json_text import loads, quote
-from transcoding.message import Buffer, InferRequest, RequestedOutput, Tensor
+from transcoding.message import Buffer, Content, InferRequest, RequestedOutput, Tensor
 from transcoding.oip_json_client import decode_reply, encode_request
 from transcoding.oip_json_reply import encode_error, encode_reply
 from transcoding.raw_input import decode_raw
@@ -30,10 +30,10 @@ _DATA_SOURCES = (
 )
 
 
-def decode_request(body: bytes, header_length: int | None, model: str, version: str) -> InferRequest:
+def decode_request(body: Content, header_length: int | None, model: str, version: str) -> InferRequest:
     """The request in a body. `header_length` is `Inference-Header-Content-Length`, None when the header is absent; a
     body with 0 there is raw, for `decode_raw`. Raises GatewayError (400)."""
-    if header_length is None and len(body) <= json_known.LARGEST:
+    if header_length is None and len(body) <= json_known.LARGEST and isinstance(body, bytes):
         return json_known.decode(body, model, version) or _decode_new(body, model, version)
     return _decode_exactly(body, header_length, model, version)
 
@@ -45,7 +45,7 @@ def _decode_new(body: bytes, model: str, version: str) -> InferRequest:
     return request
 
 
-def _decode_exactly(body: bytes, header_length: int | None, model: str, version: str) -> InferRequest:
+def _decode_exactly(body: Content, header_length: int | None, model: str, version: str) -> InferRequest:
     tail: _Tail | None = None
     head = body
     if header_length is not None:
@@ -65,7 +65,7 @@ class _Tail:
 
     __slots__ = ("body", "model", "position")
 
-    def __init__(self, body: bytes, position: int, model: str) -> None:
+    def __init__(self, body: Content, position: int, model: str) -> None:
         self.body = body
         self.position = position
         self.model = model
@@ -78,7 +78,7 @@ class _Tail:
                 f"unexpected size for input '{name}', expecting {missing} additional bytes for model '{self.model}'"
             )
         self.position = stop
-        return self.body[start:stop] if size < _LARGE else memoryview(self.body)[start:stop]
+        return bytes(self.body[start:stop]) if size < _LARGE else memoryview(self.body)[start:stop]
 
     def require_end(self) -> None:
         if self.position != len(self.body):

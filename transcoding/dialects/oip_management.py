@@ -20,12 +20,13 @@ from transcoding.dialects.model_config_json import config_json
 from transcoding.dialects.oip_messages import MessageClass, message_class
 from transcoding.dialects.oip_paths import Match
 from transcoding.dialects.repository_json import check_load
+from transcoding.message import Content
 from transcoding.methods import BY_NAME, ApiClass, Method
 from transcoding.status import Code, Fault, GatewayError
 
 __all__ = ["OPERATIONS", "Operation", "check_load"]
 
-Fill = Callable[[Any, Match, bytes], None]
+Fill = Callable[[Any, Match, Content], None]
 Body = Callable[[Any], Any]
 Row = tuple[str, str, Fill, Body]
 
@@ -45,7 +46,7 @@ class Operation:
     def api(self) -> ApiClass:
         return self.method.api
 
-    def encode(self, match: Match, body: bytes) -> bytes:
+    def encode(self, match: Match, body: Content) -> bytes:
         """The request message. Raises `GatewayError` 400 that names the field of a body that does not fit."""
         request = self.request()
         self.fill(request, match, body)
@@ -65,11 +66,11 @@ class Operation:
         return b"" if value is None else orjson.dumps(value)
 
 
-def _nothing(request: Any, match: Match, body: bytes) -> None:
+def _nothing(request: Any, match: Match, body: Content) -> None:
     """A request without fields."""
 
 
-def _model(request: Any, match: Match, body: bytes) -> None:
+def _model(request: Any, match: Match, body: Content) -> None:
     """A request that names a model, or none for all, and a version, or none."""
     request.name, request.version = match.model, match.version
 

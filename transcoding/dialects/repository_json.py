@@ -9,13 +9,14 @@ from google.protobuf.message import DecodeError
 from transcoding.dialects.json_fields import Fields, parse
 from transcoding.dialects.oip_messages import message_class
 from transcoding.dialects.oip_paths import Match
+from transcoding.message import Content
 from transcoding.status import Code, GatewayError, invalid
 
 FILE_NAME_LETTERS = 200
 """Longest name of a file that a load may override: one of 256 letters ends a Triton 2.51."""
 
 
-def fill_index(request: Any, match: Match, body: bytes) -> None:
+def fill_index(request: Any, match: Match, body: Content) -> None:
     """Fill a `RepositoryIndexRequest` from `{"ready": bool}` or nothing.
 
     The repository's name is left out, as Triton's REST front end does.
@@ -32,7 +33,7 @@ def index(reply: Any) -> list[dict[str, str]]:
     ]
 
 
-def fill_load(request: Any, match: Match, body: bytes) -> None:
+def fill_load(request: Any, match: Match, body: Content) -> None:
     """Fill a `RepositoryModelLoadRequest` from `{"parameters": {"config": text, "file:<path>": base64}}` or nothing."""
     request.repository_name, request.model_name = match.repository, match.model
     fields = _parameters(body)
@@ -58,7 +59,7 @@ def check_load(message: bytes) -> None:
     _check_files(request)
 
 
-def fill_unload(request: Any, match: Match, body: bytes) -> None:
+def fill_unload(request: Any, match: Match, body: Content) -> None:
     """Fill a `RepositoryModelUnloadRequest` from `{"parameters": {"unload_dependents": bool}}` or nothing."""
     request.repository_name, request.model_name = match.repository, match.model
     fields = _parameters(body)
@@ -66,7 +67,7 @@ def fill_unload(request: Any, match: Match, body: bytes) -> None:
         request.parameters["unload_dependents"].bool_param = fields.boolean("unload_dependents")
 
 
-def _parameters(body: bytes) -> Fields:
+def _parameters(body: Content) -> Fields:
     fields = parse(body) if body else Fields({})
     return fields.fields("parameters") if "parameters" in fields else Fields({}, "parameters")
 

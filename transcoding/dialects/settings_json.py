@@ -6,6 +6,7 @@ from typing import Any
 
 from transcoding.dialects.json_fields import Fields, kind, parse
 from transcoding.dialects.oip_paths import Match
+from transcoding.message import Content
 from transcoding.status import invalid
 
 _TRACE_ORDER = ("trace_level", "trace_rate", "trace_count", "log_frequency", "trace_file", "trace_mode")
@@ -15,12 +16,12 @@ _LOG_FORMATS = ("default", "ISO8601")
 _INT32_MAX = 2**31 - 1
 
 
-def fill_trace(request: Any, match: Match, body: bytes) -> None:
+def fill_trace(request: Any, match: Match, body: Content) -> None:
     """Fill a `TraceSettingRequest` that changes nothing."""
     request.model_name = match.model
 
 
-def fill_trace_update(request: Any, match: Match, body: bytes) -> None:
+def fill_trace_update(request: Any, match: Match, body: Content) -> None:
     """Fill a `TraceSettingRequest` from the body; null clears a setting. Keys that are no setting are ignored."""
     request.model_name = match.model
     fields = parse(body)
@@ -55,7 +56,7 @@ def _trace_setting(key: str, values: list[str]) -> str | list[str]:
     return values if key == "trace_level" or len(values) != 1 else values[0]
 
 
-def fill_log_update(request: Any, match: Match, body: bytes) -> None:
+def fill_log_update(request: Any, match: Match, body: Content) -> None:
     """Fill a `LogSettingsRequest` from the body. Nulls and keys that are no setting are ignored."""
     fields = parse(body)
     for key in _LOG_ORDER:

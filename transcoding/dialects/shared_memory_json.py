@@ -6,6 +6,7 @@ from typing import Any
 
 from transcoding.dialects.json_fields import parse
 from transcoding.dialects.oip_paths import Match
+from transcoding.message import Content
 from transcoding.status import invalid
 
 CUDA_HANDLE_BYTES = 64
@@ -14,12 +15,12 @@ _UINT64_MAX = 2**64 - 1
 _INT64_MAX = 2**63 - 1
 
 
-def fill_region(request: Any, match: Match, body: bytes) -> None:
+def fill_region(request: Any, match: Match, body: Content) -> None:
     """Fill a request that names a region, or none for all of them."""
     request.name = match.region
 
 
-def fill_register_system(request: Any, match: Match, body: bytes) -> None:
+def fill_register_system(request: Any, match: Match, body: Content) -> None:
     """Fill a `SystemSharedMemoryRegisterRequest` from `{"key", "offset" (default 0), "byte_size"}`."""
     _need_region(match, "system")
     fields = parse(body)
@@ -29,7 +30,7 @@ def fill_register_system(request: Any, match: Match, body: bytes) -> None:
     request.byte_size = fields.natural("byte_size", _UINT64_MAX)
 
 
-def fill_register_cuda(request: Any, match: Match, body: bytes) -> None:
+def fill_register_cuda(request: Any, match: Match, body: Content) -> None:
     """Fill a `CudaSharedMemoryRegisterRequest` from `{"raw_handle": {"b64"}, "device_id", "byte_size"}`."""
     _need_region(match, "cuda")
     fields = parse(body)

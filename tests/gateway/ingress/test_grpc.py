@@ -254,11 +254,13 @@ class TestRefusals:
         assert (code, "'OUT'" in text) == (Status.INVALID_ARGUMENT, True)
 
     def test_a_bug_is_told_as_ours(self, plane: PlaneThread, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
-        def broken(_: object) -> None:
+        def broken(*_: object) -> None:
             raise KeyError("a bug")
 
-        monkeypatch.setattr("gateway.ingress.grpc.oip_grpc.scan_request", broken)
-        assert refused(plane) == (Status.INTERNAL, "internal error")
+        monkeypatch.setattr(plane.plane.guard, "check_classified", broken)
+        request = request_of()
+        request.outputs.add(name="OUTPUT0").parameters["classification"].int64_param = 1
+        assert refused(plane, request) == (Status.INTERNAL, "internal error")
         assert "a bug" in caplog.text
 
 

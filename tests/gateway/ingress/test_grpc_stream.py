@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 import pytest
 
-from gateway.ingress import grpc_stream as module
 from tests.support.data_plane import PlaneThread, a_config, a_plane, a_route
 from tests.support.deadline import until
 from tests.support.grpc_backend import grpc_backend
@@ -208,13 +207,14 @@ class TestErrors:
         def broken(*_: object) -> None:
             raise KeyError("a bug")
 
-        monkeypatch.setattr(module.oip_grpc, "set_version", broken)
-        with a_plane(plane.states["p"][0].address, routes=[a_route(version="1")]) as pinned:
-            talk = Talk(pinned)
-            talk.say(request_of(), request_of())
-            assert talk.failure() == (Status.INTERNAL, "internal error")
-            assert "a bug" in caplog.text
-            pinned.wait_idle()
+        monkeypatch.setattr(plane.plane.guard, "check_classified", broken)
+        request = request_of()
+        request.outputs.add(name="OUTPUT0").parameters["classification"].int64_param = 1
+        talk = Talk(plane)
+        talk.say(request, request_of())
+        assert talk.failure() == (Status.INTERNAL, "internal error")
+        assert "a bug" in caplog.text
+        plane.wait_idle()
 
 
 class TestEnds:

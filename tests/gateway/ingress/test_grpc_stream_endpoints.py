@@ -131,7 +131,7 @@ class TestEndpoints:
                 assert unary
             plane.wait_idle()
 
-    def test_a_choice_that_changes_while_it_is_opened(self, server: ModelServer, monkeypatch: Any) -> None:
+    def test_a_choice_that_changes_while_it_is_opened(self, server: ModelServer) -> None:
         with model_server(stream=STREAM) as other, a_plane(server.address, other.address) as plane:
             talk = Talk(plane)
             talk.say(request_of(numbers=[1]))
@@ -139,8 +139,13 @@ class TestEndpoints:
             pool = plane.plane.snapshot.pools["p"]
             used = next(each for each in pool.endpoints if each.outcomes)
             unused = next(each for each in pool.endpoints if each is not used)
-            choices = [unused, used]
-            monkeypatch.setattr(pool, "choose", lambda call: choices.pop(0))
+            choices = [(unused,), (used,)]
+
+            class Changing(dict[Any, Any]):
+                def get(self, *_: object) -> Any:
+                    return choices.pop(0)
+
+            pool._candidates = Changing()
             numbered = request_of(numbers=[2])
             numbered.parameters["sequence_id"].int64_param = 5
             talk.say(numbered)

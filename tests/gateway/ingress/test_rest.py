@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import socket
@@ -224,8 +223,8 @@ class TestOperations:
         def broken(*_: object) -> None:
             raise KeyError("a bug")
 
-        monkeypatch.setattr("gateway.ingress.rest.oip_grpc.encode_request", broken)
-        answer = plane.post(INFER, DOCUMENT)
+        monkeypatch.setattr(plane.plane.guard, "check_outputs", broken)
+        answer = plane.post(INFER, DOCUMENT | {"outputs": [{"name": "OUTPUT0"}]})
         assert (answer.status, answer.error) == (500, "internal error")
         assert "a bug" in caplog.text
         assert plane.codes()["INTERNAL"] >= 1
@@ -297,9 +296,10 @@ def test_a_compressed_response_says_so() -> None:
     assert response.fields == ((b"Inference-Header-Content-Length", b"2"), (b"Content-Encoding", b"gzip"))
 
 
-def test_a_body_without_coding_is_not_copied() -> None:
-    request = Request(b"POST", b"/", {}, b"body")
-    assert asyncio.run(body_of(request, None)) is request.body  # type: ignore[arg-type]
+def test_a_body_without_coding_is_not_copied(plane: PlaneThread) -> None:
+    for body in (b"body", bytearray(b"body")):
+        request = Request(b"POST", b"/", {}, body)
+        assert plane.run(lambda request=request: body_of(request, plane.listener)) is body
 
 
 @pytest.mark.triton

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deploy.packaging.compiled import COMPILED, PROJECT
 from loadtests.exchange import Address
 from loadtests.peers import PEERS, Backend
 
 BACKEND = Backend(Address("127.0.0.1", 18), Address("127.0.0.1", 19), "2.51.0", 1)
+PENSTOCKS = ("penstock", "penstock_pure")
 UPSTREAMS = {"nginx_plain": "18", "nginx_grpc": "19", "envoy_plain": 18, "envoy_grpc": 19, "envoy_transcoder": 19}
 
 
@@ -42,7 +44,7 @@ def test_nginx(name: str, tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-def test_penstock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_penstock_of_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_BENCH_COMMAND", "env penstock")
     peer = PEERS["penstock"](BACKEND, tmp_path)
     command = peer.command()  # type: ignore[attr-defined]
@@ -50,6 +52,19 @@ def test_penstock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = yaml.safe_load((tmp_path / "gateway.yaml").read_text())
     assert config["listen"] == [{"address": str(peer.address)}]
     assert config["pools"]["triton"]["endpoints"] == ["127.0.0.1:19"]
+
+
+def test_penstock_is_the_compiled_one_where_it_is_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PENSTOCK_BENCH_COMMAND", raising=False)
+    found = {}
+    for compiled in (True, False):
+        monkeypatch.setattr("loadtests.peers.penstock.current", lambda compiled=compiled: compiled)
+        found[compiled] = [PEERS[name](BACKEND, tmp_path).environment()["PYTHONPATH"] for name in PENSTOCKS]
+        kind = "compiled" if compiled else "pure Python"
+        assert (PEERS["penstock"].version() or "").endswith(f"({kind})")
+        assert (PEERS["penstock_pure"].missing() is None) == compiled
+    source = str(PROJECT)
+    assert found == {True: [str(COMPILED), source], False: [source, source]}
 
 
 def test_every_peer_has_a_label_and_a_dialect() -> None:

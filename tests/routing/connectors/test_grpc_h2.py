@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 
 import grpc
 import pytest
@@ -196,26 +197,31 @@ def test_min_deadline() -> None:
 
 def test_calls_wait_for_room_and_each_slot_wakes_one_of_them() -> None:
     """With few streams allowed and many calls waiting, a finished call must not wake all the others."""
-    tries = 0
+    waits = 0
+
+    class Counting(deque["asyncio.Future[None]"]):
+        """Each try that fails waits once more."""
+
+        def append(self, waiter: asyncio.Future[None]) -> None:
+            nonlocal waits
+            waits += 1
+            super().append(waiter)
+
+        def appendleft(self, waiter: asyncio.Future[None]) -> None:
+            nonlocal waits
+            waits += 1
+            super().appendleft(waiter)
 
     async def use(channel: Channel) -> None:
-        nonlocal tries
         await channel.unary(a_call())
-        real = channel._open
-
-        def counted(attempt):  # type: ignore[no-untyped-def]
-            nonlocal tries
-            tries += 1
-            return real(attempt)
-
-        channel._open = counted  # type: ignore[method-assign]
+        channel._waiting = Counting()
         replies = await asyncio.gather(*(channel.unary(a_call(b"%d" % number)) for number in range(300)))
         assert [reply.payload for reply in replies] == [b"%d" % number for number in range(300)]
 
     with h2_server(settings={SettingCodes.MAX_CONCURRENT_STREAMS: 3}) as server:
         run(server.address, use)
         assert server.most_at_once <= 3
-    assert tries < 300 * 5
+    assert 297 <= waits < 300 * 5
 
 
 def test_a_call_that_gives_up_waiting_hands_its_turn_on() -> None:

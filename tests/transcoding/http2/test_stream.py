@@ -19,6 +19,7 @@ from tests.support.http2 import (
 )
 from transcoding.http2 import ErrorCode, Http2Limits, ServerConnection, Stream, encode
 from transcoding.http2 import frames as fr
+from transcoding.http2.headers import response_block
 from transcoding.http2.stream import NOBODY
 
 HEAD, TAIL = encode(RESPONSE), encode(TRAILERS)
@@ -213,7 +214,7 @@ def test_consuming_more_than_came_gives_back_no_more() -> None:
 
 
 def test_nobody_listens_quietly() -> None:
-    NOBODY.headers_received(None, True)
+    NOBODY.headers_received(response_block((), []), True)
     NOBODY.data_received(b"", True)
     NOBODY.stream_reset(0, True)
     NOBODY.writable()
