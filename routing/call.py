@@ -19,10 +19,14 @@ class Call:
 
     `message` is a whole gRPC message with its 5-byte prefix, as one buffer or several to be written in order.
     `metadata` is an encoded HPACK fragment that travels upstream. `deadline` is in the event loop's time, None for
-    none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint.
+    none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint. `route` and `variant`
+    are names of the configuration, `principal` who calls. `idempotent` is the route's word that executing it twice
+    does no harm. `attempts` counts how often it was sent, `deaths` how often the endpoint ended while it had it;
+    endpoints in `tried` are not asked again.
     """
 
-    __slots__ = ("deadline", "endpoint", "message", "metadata", "method", "model", "sequence", "tried", "version")
+    __slots__ = ("attempts", "deadline", "deaths", "endpoint", "idempotent", "message", "metadata", "method", "model",
+                 "principal", "route", "sequence", "tried", "variant", "version")  # fmt: skip
 
     def __init__(
         self,
@@ -44,6 +48,28 @@ class Call:
         self.sequence = sequence
         self.endpoint: Endpoint | None = None
         self.tried: tuple[Endpoint, ...] = ()
+        self.route = ""
+        self.variant = ""
+        self.principal = ""
+        self.idempotent = False
+        self.attempts = 0
+        self.deaths = 0
+
+    def again(self) -> Call:
+        """The same request as a call of its own, to be sent beside this one: not to where this one was."""
+        other = Call(
+            self.method,
+            self.model,
+            self.version,
+            self.message,
+            metadata=self.metadata,
+            deadline=self.deadline,
+            sequence=self.sequence,
+        )
+        other.tried = self.tried if self.endpoint is None else (*self.tried, self.endpoint)
+        other.route, other.variant, other.principal = self.route, self.variant, self.principal
+        other.idempotent = self.idempotent
+        return other
 
     def __repr__(self) -> str:
         version = f" version {self.version}" if self.version else ""

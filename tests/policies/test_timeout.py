@@ -8,7 +8,8 @@ import pytest
 
 from policies.timeout import Policy, Spec
 from routing.call import Call, Reply
-from tests.support.policies import Clock, some_services
+from tests.support.clock import Clock
+from tests.support.policies import some_services
 from tests.support.pools import OK, a_call
 
 

@@ -1,4 +1,4 @@
-"""What policies are given, for tests: counters to look at, a clock to turn, and no waiting."""
+"""What policies are given, for tests: counters to look at, and a clock to turn."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 from policies import Services
+from tests.support.clock import Clock
 
 
 class Count:
@@ -28,21 +29,6 @@ class Counts:
 
     def all(self) -> dict[tuple[str, ...], float]:
         return {key: count.value for key, count in self._counts.items() if count.value}
-
-
-class Clock:
-    """Time that passes only when told, or slept."""
-
-    def __init__(self, now: float = 1000.0) -> None:
-        self.now = now
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
 
 
 def some_services(counts: Counts | None = None, clock: Clock | None = None, **more: Any) -> Services:

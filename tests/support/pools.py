@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from config.pools import Outliers
 from routing.call import Call, Reply
 from routing.endpoint import Endpoint
+from routing.health import Health
 from routing.pickers import make
 from routing.pool import Pool
 from transcoding.methods import BY_NAME
@@ -52,9 +55,15 @@ def an_endpoint(
 
 
 def a_pool(
-    endpoints: Sequence[Endpoint], pick: str = "round_robin", on_retry: Callable[[str, str], None] | None = None
+    endpoints: Sequence[Endpoint],
+    pick: str = "round_robin",
+    on_retry: Callable[[str, str], None] | None = None,
+    *,
+    name: str = "p",
+    outliers: Outliers | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Pool:
-    pool = Pool("p", make(pick), on_retry)
+    pool = Pool(name, make(pick), on_retry, Health(name, outliers or Outliers(), clock), clock)
     pool.set_endpoints(endpoints)
     return pool
 
