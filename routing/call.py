@@ -38,6 +38,8 @@ class Call:
         metadata: bytes = b"",
         deadline: float | None = None,
         sequence: str = "",
+        route: str = "",
+        variant: str = "",
     ) -> None:
         self.method = method
         self.model = model
@@ -48,8 +50,8 @@ class Call:
         self.sequence = sequence
         self.endpoint: Endpoint | None = None
         self.tried: tuple[Endpoint, ...] = ()
-        self.route = ""
-        self.variant = ""
+        self.route = route
+        self.variant = variant
         self.principal = ""
         self.idempotent = False
         self.attempts = 0
@@ -65,10 +67,11 @@ class Call:
             metadata=self.metadata,
             deadline=self.deadline,
             sequence=self.sequence,
+            route=self.route,
+            variant=self.variant,
         )
         other.tried = self.tried if self.endpoint is None else (*self.tried, self.endpoint)
-        other.route, other.variant, other.principal = self.route, self.variant, self.principal
-        other.idempotent = self.idempotent
+        other.principal, other.idempotent = self.principal, self.idempotent
         return other
 
     def __repr__(self) -> str:
