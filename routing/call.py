@@ -19,10 +19,12 @@ class Call:
 
     `message` is a whole gRPC message with its 5-byte prefix, as one buffer or several to be written in order.
     `metadata` is an encoded HPACK fragment that travels upstream. `deadline` is in the event loop's time, None for
-    none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint.
+    none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint. `route` and `variant`
+    name what was chosen for it, by the gateway's configuration.
     """
 
-    __slots__ = ("deadline", "endpoint", "message", "metadata", "method", "model", "sequence", "tried", "version")
+    __slots__ = ("deadline", "endpoint", "message", "metadata", "method", "model", "route", "sequence", "tried",
+                 "variant", "version")  # fmt: skip
 
     def __init__(
         self,
@@ -34,6 +36,8 @@ class Call:
         metadata: bytes = b"",
         deadline: float | None = None,
         sequence: str = "",
+        route: str = "",
+        variant: str = "",
     ) -> None:
         self.method = method
         self.model = model
@@ -42,6 +46,8 @@ class Call:
         self.metadata = metadata
         self.deadline = deadline
         self.sequence = sequence
+        self.route = route
+        self.variant = variant
         self.endpoint: Endpoint | None = None
         self.tried: tuple[Endpoint, ...] = ()
 
