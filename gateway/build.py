@@ -82,7 +82,9 @@ class Builder:
         self._drop_absent(config)
         pools = {name: self._pool(name, spec) for name, spec in config.pools.items()}
         link = RouteLinker(pools, self._latest_of, config.labels, self._random.random)
-        return Snapshot([(compile_patterns(spec.match.model), self._route(spec, link)) for spec in config.routes], pools)
+        return Snapshot(
+            [(compile_patterns(spec.match.model), self._route(spec, link)) for spec in config.routes], pools
+        )
 
     def _route(self, spec: RouteConfig, link: RouteLinker) -> Route:
         return Route(spec.name, link.table(spec), spec.timeout, self._metrics)

@@ -83,7 +83,7 @@ class Management:
         return bytes(answer)
 
     async def _any(self, question: Question) -> bytes:
-        """The first answer; when there is none, what was wrong with the first one asked."""
+        """The first answer; when there is none, what was wrong where requests for the model go, or at the last pool."""
         errors = []
         for ask in self._asks(question):
             try:
@@ -92,7 +92,9 @@ class Management:
                 errors.append(error)
                 if error.code is Code.INVALID_ARGUMENT:
                     break
-        raise errors[0] if errors else unknown_model(question.model) if question.model else nothing_live()
+        if errors:
+            raise errors[0 if question.model else -1]
+        raise unknown_model(question.model) if question.model else nothing_live()
 
     def _asks(self, question: Question, rules: bool = True) -> list[Callable[[], Awaitable[bytes]]]:
         """Who may answer, those first that take requests by themselves, then with `rules` those of rules; none for a

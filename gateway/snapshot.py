@@ -58,13 +58,13 @@ class Route:
         self.in_flight.value -= 1
         cell = self._codes.get((variant, api, code))
         if cell is None:
-            labels = (self.name, api, Code(code).name, variant)
-            cell = self._codes[variant, api, code] = self._metrics.counter("penstock_requests_total", labels)
+            answered = (self.name, api, Code(code).name, variant)
+            cell = self._codes[variant, api, code] = self._metrics.counter("penstock_requests_total", answered)
         cell.value += 1
         duration = self._durations.get(variant)
         if duration is None:
-            labels = (self.name, variant)
-            duration = self._durations[variant] = self._metrics.histogram("penstock_request_duration_seconds", labels)
+            took = (self.name, variant)
+            duration = self._durations[variant] = self._metrics.histogram("penstock_request_duration_seconds", took)
         duration.observe(perf_counter() - started)
 
     def __repr__(self) -> str:

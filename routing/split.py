@@ -187,14 +187,14 @@ def _columns(salt: str, shares: Sequence[Share]) -> list[int]:
 
 def _clock(salt: str, name: str, column: int) -> npt.NDArray[np.int64]:
     """When this variant's clock rings in each bucket if its weight is 1: each quantile of the exponential once."""
-    order = _noise(_seed(salt, name, "order"), BUCKETS)
+    noise = _noise(_seed(salt, name, "order"), BUCKETS)
     if column >= 0:
         bucket = np.arange(BUCKETS)
         level = (bucket % _LEVELS + column * (bucket // _LEVELS)) % _LEVELS
         rank = np.argsort(_noise(_seed(salt, name, "levels"), _LEVELS), kind="stable")
-        order = np.lexsort((order, rank[level]))
+        order = np.lexsort((noise, rank[level]))
     else:
-        order = np.argsort(order, kind="stable")
+        order = np.argsort(noise, kind="stable")
     clock = np.empty(BUCKETS, np.int64)
     clock[order] = _quantiles()
     return clock

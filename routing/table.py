@@ -106,7 +106,7 @@ class Rule:
 
     def holds(self, view: View) -> bool:
         """Whether it takes this request."""
-        for check in self.checks:
+        for check in self.checks:  # noqa: SIM110 - half the cost of a generator
             if not check.holds(view):
                 return False
         return True

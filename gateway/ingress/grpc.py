@@ -22,7 +22,7 @@ from gateway.ingress.grpc_message import (
     too_much_waits,
     unpinned,
 )
-from gateway.ingress.listener import NEVER, Listener
+from gateway.ingress.listener import NEVER
 from gateway.snapshot import code_of
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded, min_deadline

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from gateway.ingress.grpc import GrpcStream
     from gateway.ingress.grpc_head import Head
     from gateway.snapshot import Route
+    from gateway.worker import DataPlane
     from routing.pool import Pool
     from routing.table import Variant
-    from gateway.worker import DataPlane
 
 log = logging.getLogger(__name__)
 
