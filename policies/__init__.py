@@ -21,7 +21,7 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from config.node import Node
-from config.routes import PolicySpec
+from config.routes import PolicySpec, Target
 from routing.call import Policy
 from routing.pool import Pool
 from routing.tasks import spawn
@@ -41,13 +41,20 @@ class Counters(Protocol):
         ...
 
 
+def as_written(target: Target, model: str) -> str:
+    """The version of a target that is a number, or none."""
+    return target.version or ""
+
+
 @dataclass(frozen=True)
 class Services:
     """What policies are given. `clock` tells seconds on the scale of `Call.deadline`, the event loop's time, which is
-    CLOCK_MONOTONIC with asyncio and uvloop alike. `pools` is live: it shows the pools of the current configuration."""
+    CLOCK_MONOTONIC with asyncio and uvloop alike. `pools` and `version_of` follow the current configuration; the latter
+    says which version of a model a target means now, and raises `GatewayError` for a label that the model has not."""
 
     counters: Counters
     pools: Mapping[str, Pool]
+    version_of: Callable[[Target, str], str] = as_written
     clock: Callable[[], float] = time.monotonic
     rng: random.Random = field(default_factory=random.Random)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep

@@ -57,7 +57,7 @@ class Health:
         self.ejections: Counter[tuple[str, str]] = Counter()
         self.ejected: Counter[tuple[str, str]] = Counter()
         self._pool = pool
-        self._spec = spec
+        self.spec = spec
         self._clock = clock
         self._breakers: dict[tuple[Endpoint, Key], Breaker] = {}
         self._passable: dict[tuple[Key, Key], Passable] = {}
@@ -110,7 +110,7 @@ class Health:
     ) -> tuple[Endpoint, ...]:
         """Those that are good, and as many of the others, the first to come back first, as the settings want."""
         count = len(candidates)
-        if len(kept) < self._spec.panic * count:
+        if len(kept) < self.spec.panic * count:
             return candidates
         missing = count - self.most_out(count) - len(kept)
         if missing > 0:
@@ -119,7 +119,7 @@ class Health:
 
     def most_out(self, count: int) -> int:
         """Of `count` endpoints, how many may be out: the share, but one at least if there are several."""
-        share = self._spec.max_ejected
+        share = self.spec.max_ejected
         return max(int(share * count), 1 if share and count > 1 else 0)
 
     def retry_after(self, candidates: Iterable[Endpoint], call: Call) -> float:
@@ -212,7 +212,7 @@ class Health:
             self._sweep(now)
         if self.watched >= MAX_BREAKERS:
             self._drop(next(iter(self._breakers.values())))
-        breaker = self._breakers[endpoint, key] = Breaker(endpoint, key, self._spec, now)
+        breaker = self._breakers[endpoint, key] = Breaker(endpoint, key, self.spec, now)
         self.watched += 1
         return breaker
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from config.pools import Outliers
 from routing.budget import Budget
 from routing.call import Call, Reply
-from routing.connectors.outcome import AllBroken, NoOther, NotTaken, died
+from routing.connectors.outcome import LOADING, AllBroken, NoOther, NotTaken, died
 from routing.endpoint import READY, Endpoint
 from routing.health import Health
 from routing.pickers import Picker
@@ -221,7 +221,7 @@ class Pool:
             if not states:
                 return unknown_model(model, version)
         if "LOADING" in states and READY not in states:
-            return GatewayError(Code.UNAVAILABLE, f"model '{model}' is loading", fault=Fault.WORKER, retry_after=1.0)
+            return GatewayError(Code.UNAVAILABLE, f"model '{model}' {LOADING}", fault=Fault.WORKER, retry_after=1.0)
         if version:
             text = f"Request for unknown model: '{model}' version {version} is not at ready state"
             return GatewayError(Code.UNAVAILABLE, text, fault=Fault.WORKER, retry_after=1.0)

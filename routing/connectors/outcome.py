@@ -13,6 +13,7 @@ from transcoding.http2.errors import ErrorCode
 from transcoding.http2.hpack import HeaderBlock
 from transcoding.status import Code, Fault, GatewayError
 
+LOADING = "is loading"
 QUEUE_REFUSALS = ("Exceeds maximum queue size", "Request timeout expired")
 NOT_READY, NO_VERSIONS = "is not at ready state", "has no available versions"
 STALE_INVENTORY = (NOT_READY, NO_VERSIONS)
@@ -92,6 +93,13 @@ def blame(error: GatewayError) -> Blame:
     if error.message.endswith(STALE_INVENTORY) or error.code is not Code.UNAVAILABLE:
         return Blame.NOBODY
     return Blame.ENDPOINT
+
+
+def absent(error: GatewayError) -> bool:
+    """Is the model, or the version, not there to be called: unknown, not loaded, or still loading?"""
+    if error.executed:
+        return False
+    return error.code is Code.NOT_FOUND or error.message.endswith((LOADING, *STALE_INVENTORY))
 
 
 def died(error: GatewayError) -> bool:

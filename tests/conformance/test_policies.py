@@ -14,6 +14,7 @@ import msgspec.inspect
 import pytest
 
 import policies
+from config.kinds import POLICIES
 from config.node import Node
 from config.routes import PolicySpec
 from policies import make, registry
@@ -35,14 +36,20 @@ def a_value(kind: msgspec.inspect.Type) -> Any:
         return a_value(kind.type)
     if isinstance(kind, msgspec.inspect.FloatType | msgspec.inspect.IntType):
         return kind.ge if kind.ge is not None else 1
+    if isinstance(kind, msgspec.inspect.StructType):
+        return required(kind)
     assert isinstance(kind, msgspec.inspect.StrType), f"teach the test to make a {kind}"
     return "p"
+
+
+def required(kind: msgspec.inspect.StructType) -> dict[str, Any]:
+    return {field.name: a_value(field.type) for field in kind.fields if field.required}
 
 
 def options(kind: str) -> dict[str, Any]:
     described = msgspec.inspect.type_info(registry()[kind])
     assert isinstance(described, msgspec.inspect.StructType)
-    return {field.name: a_value(field.type) for field in described.fields if field.required}
+    return required(described)
 
 
 def a_policy(kind: str) -> Policy:
@@ -53,8 +60,8 @@ def answer(kind: str, handler: Handler, call: Call | None = None) -> Reply:
     return asyncio.run(link([a_policy(kind)], handler)(call or a_call()))  # type: ignore[arg-type]
 
 
-def test_the_registry_is_the_directory() -> None:
-    assert sorted(registry()) == KINDS
+def test_the_registry_is_the_directory_and_the_configuration_knows_it() -> None:
+    assert tuple(sorted(registry())) == tuple(KINDS) == POLICIES
 
 
 @pytest.mark.parametrize("kind", KINDS)

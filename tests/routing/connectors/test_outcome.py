@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from routing.connectors.outcome import Blame, Expired, blame, broken, died, from_status, not_grpc, status_of
+from routing.connectors.outcome import Blame, Expired, absent, blame, broken, died, from_status, not_grpc, status_of
 from transcoding.http2 import hpack
 from transcoding.http2.headers import response_block
 from transcoding.status import Code, Fault, GatewayError, invalid
@@ -88,3 +88,18 @@ def test_whom_a_failure_counts_against(error: GatewayError, whose: Blame) -> Non
 def test_only_what_broke_off_with_the_request_died() -> None:
     assert died(broken("a:1", 2, executed=True))
     assert not any(map(died, [broken("a:1", 2, executed=False), Expired(9.0), UNREACHABLE, from_status(14, "x")]))
+
+
+@pytest.mark.parametrize(
+    ("error", "is_absent"),
+    [
+        (GatewayError(Code.NOT_FOUND, "Request for unknown model: 'm' is not found"), True),
+        (GatewayError(Code.UNAVAILABLE, "model 'm' is loading", fault=Fault.WORKER), True),
+        (from_status(14, "Request for unknown model: 'm' version 1 is not at ready state"), True),
+        (from_status(5, "whatever the model does not find"), False),
+        (UNREACHABLE, False),
+    ],
+    ids=repr,
+)
+def test_what_is_not_loaded_is_told_from_what_cannot_be_reached(error: GatewayError, is_absent: bool) -> None:
+    assert absent(error) is is_absent
