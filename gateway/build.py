@@ -100,7 +100,8 @@ class Builder:
         )
 
     def _route(self, spec: RouteConfig, link: RouteLinker) -> Route:
-        return Route(spec.name, link.table(spec), spec.timeout, self._metrics)
+        stand_ins = tuple(self._current[name] for name in spec.stand_ins)
+        return Route(spec.name, link.table(spec), spec.timeout, self._metrics, stand_ins)
 
     def _latest_of(self, pool: Pool) -> Latest:
         """The latest versions in this pool, which must not go back because a snapshot is built."""

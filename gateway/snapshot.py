@@ -19,21 +19,30 @@ REMEMBERED_MODELS = 4096
 class Route:
     """A route of the configuration, linked: where its requests go and the counters of them.
 
-    `only` is the variant of all its requests, None when `choose` must say it. `in_flight` is the gauge of the route's
-    name, so it goes on counting when the route is built anew.
+    `only` is the variant of all its requests, None when `choose` must say it. `stand_ins` are the pools that take over
+    when those of its variants have no endpoint. `in_flight` is the gauge of the route's name, so it goes on counting
+    when the route is built anew.
     """
 
-    __slots__ = ("_codes", "_durations", "_metrics", "in_flight", "name", "only", "table", "timeout")
+    __slots__ = ("_codes", "_durations", "_metrics", "in_flight", "name", "only", "stand_ins", "table", "timeout")
 
-    def __init__(self, name: str, table: Table, timeout: float | None, metrics: Metrics) -> None:
+    def __init__(
+        self, name: str, table: Table, timeout: float | None, metrics: Metrics, stand_ins: tuple[Pool, ...] = ()
+    ) -> None:
         self.name = name
         self.table = table
+        self.stand_ins = stand_ins
         self.only: Variant | None = table.only
         self.timeout = timeout
         self.in_flight: Cell = metrics.gauge("penstock_inflight", (name,))
         self._metrics = metrics
         self._durations: dict[str, Histogram] = {}
         self._codes: dict[tuple[str, str, int], Cell] = {}
+
+    @property
+    def serving(self) -> bool:
+        """Whether its requests have somewhere to go."""
+        return any(pool.live for pool in (*(each.pool for each in self.table.defaults), *self.stand_ins))
 
     def choose(self, view: View) -> Variant:
         """The variant that takes this request."""

@@ -83,8 +83,7 @@ class DataPlane:
     @property
     def serving(self) -> bool:
         """Each route has somewhere to go, and nothing is ending."""
-        routes = self.snapshot.routes
-        return not self.draining and all(any(each.pool.live for each in route.table.defaults) for route in routes)
+        return not self.draining and all(route.serving for route in self.snapshot.routes)
 
     def report(self) -> None:
         """Set the gauges of a report."""

@@ -5,13 +5,15 @@ and version stayed below, but never less than `floor`. Nothing is sent twice unt
 one of a pair is cancelled as soon as one has a good answer, at its Triton too. Both have the deadline of the call.
 
 Only calls that may run twice without harm are hedged (`idempotent: true`, here or in a `retry` further out), and none
-of a stateful sequence. The second ones are paid from a budget of `budget` of the requests. When queues are full nothing
-is sent twice: for a second after an endpoint said so, or while the others have more in flight than the slow one.
+of a stateful sequence. The second ones are paid from a budget of `budget` of the requests. Under saturation nothing is
+sent twice: for a second after an endpoint said that a queue is full, or where no other endpoint does better, that is,
+half of what each of them has in flight is late too.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Annotated
 
 from config.fields import duration, flag, number
@@ -19,6 +21,7 @@ from config.node import Node
 from policies import Services
 from routing.budget import Budget
 from routing.call import Call, Handler, Reply
+from routing.endpoint import Endpoint
 from routing.quantile import Quantile
 from transcoding.status import Fault, GatewayError
 
@@ -39,7 +42,8 @@ class Spec(Node, frozen=True):
 
 
 class Policy:
-    """Awaits `next`, and beside it once more when that takes long. A call that is fast costs one timer and no task."""
+    """Awaits `next`, and beside it once more when that takes long. A call that is fast costs one timer and no task.
+    `late` is how many calls at an endpoint take long now."""
 
     def __init__(self, spec: Spec, services: Services) -> None:
         self._spec = spec
@@ -49,6 +53,7 @@ class Policy:
         self._budget = Budget(spec.budget, 0.0, services.clock)
         self._latencies: dict[tuple[str, str, str], Quantile] = {}
         self._busy_until = 0.0
+        self.late: Counter[Endpoint] = Counter()
 
     async def __call__(self, call: Call, next: Handler) -> Reply:
         """Answer by `next`. An error of one request waits for the other, unless it is the client's mistake."""
@@ -74,23 +79,27 @@ class Policy:
 
     def may_hedge(self, call: Call) -> bool:
         """Is there room for a second request? Counts it in the budget."""
-        if self.clock() < self._busy_until or not self._has_room_elsewhere(call) or call.deaths:
+        if self.clock() < self._busy_until or not self._is_better_elsewhere(call) or call.deaths:
             return False
         if not self._budget.take():
             self.count(call, "refused")
             return False
         return True
 
-    def _has_room_elsewhere(self, call: Call) -> bool:
-        """Does an endpoint beside the one that is slow, with the model, have no more in flight?"""
-        slow = call.endpoint
-        if slow is None:
-            return False
+    def _is_better_elsewhere(self, call: Call) -> bool:
+        """Is there another endpoint with the model, of whose calls less than half are late?"""
+        slow, late = call.endpoint, self.late
         for pool in self._services.pools.values():
             if slow in pool.endpoints:
                 others = pool.candidates(call.model, call.version)
-                return any(each.in_flight <= slow.in_flight for each in others if each is not slow)
+                return any(2 * late[each] < max(each.in_flight, 1) for each in others if each is not slow)
         return False
+
+    def no_longer_late(self, endpoint: Endpoint) -> None:
+        """A call that was late there is over."""
+        self.late[endpoint] -= 1
+        if not self.late[endpoint]:
+            del self.late[endpoint]
 
     def failed(self, error: GatewayError) -> None:
         """An error of one of a pair."""
@@ -107,7 +116,19 @@ class _Pair:
     that. When the second one wins, the first is ended as a timeout would: by cancelling the task, and taking that back.
     """
 
-    __slots__ = ("_beside", "_call", "_latency", "_next", "_over", "_policy", "_second", "_second_at", "_task", "_won")
+    __slots__ = (
+        "_beside",
+        "_call",
+        "_late_at",
+        "_latency",
+        "_next",
+        "_over",
+        "_policy",
+        "_second",
+        "_second_at",
+        "_task",
+        "_won",
+    )
 
     def __init__(self, policy: Policy, call: Call, next: Handler, latency: Quantile) -> None:
         self._policy = policy
@@ -118,6 +139,7 @@ class _Pair:
         self._beside: Call | None = None
         self._second: asyncio.Task[Reply | GatewayError] | None = None
         self._second_at = 0.0
+        self._late_at: Endpoint | None = None
         self._won = self._over = False
 
     async def run(self, delay: float) -> Reply:
@@ -141,10 +163,13 @@ class _Pair:
         finally:
             self._over = True
             timer.cancel()
-            self._end_second()
+            self._end()
         return reply
 
     def _start(self) -> None:
+        self._late_at = self._call.endpoint
+        if self._late_at is not None:
+            self._policy.late[self._late_at] += 1
         if self._policy.may_hedge(self._call):
             self._second_at = self._policy.clock()
             self._beside = self._call.again()
@@ -194,7 +219,9 @@ class _Pair:
         self._call.tried = beside.tried if beside.endpoint is None else (*beside.tried, beside.endpoint)
         raise failure if failure.executed and not error.executed else error
 
-    def _end_second(self) -> None:
+    def _end(self) -> None:
+        if self._late_at is not None:
+            self._policy.no_longer_late(self._late_at)
         second = self._second
         if second is not None and not second.done():
             second.cancel()

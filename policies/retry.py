@@ -65,13 +65,16 @@ class Policy:
         for attempt in range(1, self._spec.attempts):
             if not may_repeat(call, error) or not await self._wait(call, error, attempt):
                 raise error
-            self._count("penstock_retries_total", call, error.fault.name.lower())
+            sent, reason = call.attempts, error.fault.name.lower()
             try:
                 return await self._elsewhere(call, next, error)
             except NoOther:
                 raise error from None
             except GatewayError as failure:
                 error = failure
+            finally:
+                if call.attempts > sent:
+                    self._count("penstock_retries_total", call, reason)
         raise error
 
     async def _elsewhere(self, call: Call, next: Handler, error: GatewayError) -> Reply:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
-from routing.call import Handler
+from routing.call import Call, Handler
 from routing.match import Check, View
 from routing.pool import Pool
 from routing.split import Split
@@ -82,6 +82,18 @@ class Variant:
         if len(self._told) >= MOST_TOLD:
             self._told.clear()
         told = self._told[version] = Told([*self._fields(), (VERSION, printable(version))]) if version else self.told
+        return told
+
+    def elsewhere(self, call: Call) -> Told:
+        """What to tell the client when a policy sent the call somewhere else than here."""
+        key = f"{call.variant}\0{call.version}"
+        told = self._told.get(key)
+        if told is None:
+            if len(self._told) >= MOST_TOLD:
+                self._told.clear()
+            fields = [(ROUTE, printable(self.route)), (VARIANT, printable(call.variant))]
+            version = [(VERSION, printable(call.version))] if call.version else []
+            told = self._told[key] = Told([*fields, *version])
         return told
 
     def _fields(self) -> list[tuple[bytes, bytes]]:

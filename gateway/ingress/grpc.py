@@ -379,10 +379,14 @@ class GrpcService:
                 route=route.name,
                 variant=variant.name,
             )
-            return (await variant.handler(call)).framed
+            reply = await variant.handler(call)
+            if call.variant != variant.name and listener.tells:
+                stream.told = variant.elsewhere(call).block
         except BaseException as error:
             code = code_of(error)
             raise
+        else:
+            return reply.framed
         finally:
             route.finish("inference", code, started, "" if variant is None else variant.name)
 

@@ -113,6 +113,8 @@ class RestService:
                 variant=variant.name,
             )
             reply = oip_grpc.decode_reply((await variant.handler(call)).payload)
+            if call.variant != variant.name:
+                told = variant.elsewhere(call)
             text, tail = oip_json.encode_reply(reply, infer)
             if b"accept-encoding" in headers:
                 response = compressed(text, tail, headers[b"accept-encoding"])

@@ -197,7 +197,7 @@ def test_what_uses_the_task_afterwards_is_not_cancelled() -> None:
     assert run(world, goes_on) == 0
 
 
-@pytest.mark.parametrize("why", ["not idempotent", "sequence", "not measured", "budget", "full queues", "no room"])
+@pytest.mark.parametrize("why", ["not idempotent", "sequence", "not measured", "budget", "full queues", "all late"])
 def test_nothing_is_sent_twice(why: str) -> None:
     few = LEAST_CALLS - 1 if why == "not measured" else LEAST_CALLS
     world = Fixture((0.1, FIRST), (0.1, FIRST), budget=0.0 if why == "budget" else 1.0, seen=few)
@@ -207,15 +207,9 @@ def test_nothing_is_sent_twice(why: str) -> None:
     async def ask() -> Reply:
         if why == "full queues":
             world.policy.failed(FULL)
-        if why == "no room":
-            world.pool.endpoints[0].in_flight += 10
-            world.pool.endpoints[1].in_flight += 20
-        try:
-            return await world.ask(a_call(sequence="7" if why == "sequence" else ""))
-        finally:
-            if why == "no room":
-                world.pool.endpoints[0].in_flight -= 10
-                world.pool.endpoints[1].in_flight -= 20
+        if why == "all late":
+            world.policy.late[world.pool.endpoints[1]] += 1
+        return await world.ask(a_call(sequence="7" if why == "sequence" else ""))
 
     assert framed(run(world, ask)) == FIRST
     assert sum(world.sent) == 1
@@ -231,6 +225,17 @@ def test_the_budget_holds_when_every_call_is_slow() -> None:
 
     run(world, storm)
     assert 400 < sum(world.sent) <= 400 + 0.05 * (400 + LEAST_CALLS)
+    assert world.policy.late == {}
+
+
+def test_when_half_of_everything_is_late_nothing_more_is_sent_twice() -> None:
+    world = Fixture((0.1, FIRST), (0.1, SECOND))
+
+    async def storm() -> None:
+        await asyncio.gather(*(world.ask() for _ in range(100)))
+
+    run(world, storm)
+    assert 100 <= sum(world.sent) <= 155
 
 
 def test_it_cuts_the_tail_of_an_endpoint_that_is_slow_at_times() -> None:

@@ -87,6 +87,7 @@ def test_an_error_of_the_only_endpoint_is_the_answer() -> None:
     with pytest.raises(GatewayError, match="boom"):
         world.ask()
     assert world.sent == [1]
+    assert world.counts.all() == {}
 
 
 def test_the_only_endpoint_may_have_the_call_again_if_it_went_away() -> None:
