@@ -19,14 +19,14 @@ class Call:
 
     `message` is a whole gRPC message with its 5-byte prefix, as one buffer or several to be written in order.
     `metadata` is an encoded HPACK fragment that travels upstream. `deadline` is in the event loop's time, None for
-    none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint. `route` and `variant`
-    are names of the configuration, `principal` who calls. `idempotent` is the route's word that executing it twice
-    does no harm. `attempts` counts how often it was sent, `deaths` how often the endpoint ended while it had it;
-    endpoints in `tried` are not asked again.
+    none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint. `hash_key` is what the
+    pool's picker wants to know of it, if anything. `route` and `variant` are names of the configuration, `principal`
+    who calls. `idempotent` is the route's word that executing it twice does no harm. `attempts` counts how often it was
+    sent, `deaths` how often the endpoint ended while it had it; endpoints in `tried` are not asked again.
     """
 
-    __slots__ = ("attempts", "deadline", "deaths", "endpoint", "idempotent", "message", "metadata", "method", "model",
-                 "principal", "route", "sequence", "tried", "variant", "version")  # fmt: skip
+    __slots__ = ("attempts", "deadline", "deaths", "endpoint", "hash_key", "idempotent", "message", "metadata",
+                 "method", "model", "principal", "route", "sequence", "tried", "variant", "version")  # fmt: skip
 
     def __init__(
         self,
@@ -40,6 +40,7 @@ class Call:
         sequence: str = "",
         route: str = "",
         variant: str = "",
+        hash_key: bytes = b"",
     ) -> None:
         self.method = method
         self.model = model
@@ -48,6 +49,7 @@ class Call:
         self.metadata = metadata
         self.deadline = deadline
         self.sequence = sequence
+        self.hash_key = hash_key
         self.endpoint: Endpoint | None = None
         self.tried: tuple[Endpoint, ...] = ()
         self.route = route
@@ -69,6 +71,7 @@ class Call:
             sequence=self.sequence,
             route=self.route,
             variant=self.variant,
+            hash_key=self.hash_key,
         )
         other.tried = self.tried if self.endpoint is None else (*self.tried, self.endpoint)
         other.principal, other.idempotent = self.principal, self.idempotent

@@ -28,7 +28,7 @@ BUSY_SHARE: Final = 0.2
 BUSY_MINIMUM: Final = 10.0
 """Of the calls, how many may be sent once more because a queue was full, and how many a second besides: when all queues
 are full that only makes work."""
-REMEMBERED_CANDIDATES = 4096
+REMEMBERED_CANDIDATES = 65_536
 
 
 class Pool:
@@ -49,6 +49,7 @@ class Pool:
         self._picker = picker
         self._on_retry = on_retry
         self._candidates: dict[tuple[str, str], tuple[Endpoint, ...]] = {}
+        self._sets: dict[tuple[Endpoint, ...], tuple[Endpoint, ...]] = {}
         self._generation = 0
 
     def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
@@ -60,7 +61,13 @@ class Pool:
     def changed(self) -> None:
         """Something about an endpoint changed: forget who may take what."""
         self._candidates.clear()
+        self._sets.clear()
         self._generation += 1
+
+    @property
+    def wants(self) -> str:
+        """What `Call.hash_key` is to be for the picker: `Picker.wants`."""
+        return self._picker.wants
 
     @property
     def generation(self) -> int:
@@ -75,7 +82,8 @@ class Pool:
     def candidates(self, model: str, version: str) -> tuple[Endpoint, ...]:
         """Endpoints where (model, version) is READY; an empty `model` asks for any live endpoint.
 
-        Those with an open connection are preferred: one that only reconnects is used when nothing else is left.
+        Those with an open connection are preferred: one that only reconnects is used when nothing else is left. Models
+        that the same endpoints have share one tuple, until something changes: pickers know it by its identity.
         """
         key = (model, version)
         found = self._candidates.get(key)
@@ -83,7 +91,7 @@ class Pool:
             found = self._find(model, version)
             if len(self._candidates) >= REMEMBERED_CANDIDATES:
                 self._candidates.clear()
-            self._candidates[key] = found
+            found = self._candidates[key] = self._sets.setdefault(found, found)
         return found
 
     def _find(self, model: str, version: str) -> tuple[Endpoint, ...]:
@@ -141,7 +149,7 @@ class Pool:
             call.attempts += 1
             if health.out:
                 health.sent(call, endpoint)
-            endpoint.in_flight += 1
+            lease = endpoint.take(call)
             try:
                 reply = await endpoint.channel.unary(call)
             except GatewayError as error:
@@ -150,11 +158,12 @@ class Pool:
                     raise
             else:
                 endpoint.outcomes["ok"] += 1
+                lease.release(ok=True)
                 if health.watched:
                     health.succeeded(call, endpoint)
                 return reply
             finally:
-                endpoint.in_flight -= 1
+                lease.release()
                 if health.out:
                     health.ended(call, endpoint)
 
@@ -166,7 +175,7 @@ class Pool:
 
     async def stream(self, call: Call, sink: StreamSink) -> tuple[Endpoint, StreamAttempt]:
         """Open a stream for this call at an endpoint, or at another one when the first cannot be reached. Its requests
-        are the caller's to send, and to count in `in_flight`. Raises `GatewayError`."""
+        are the caller's to send, each with a lease of the endpoint. Raises `GatewayError`."""
         attempts = 0
         while True:
             attempts += 1

@@ -30,7 +30,7 @@ from transcoding.status import Code, Fault, GatewayError
 if TYPE_CHECKING:
     from gateway.snapshot import Route
     from gateway.worker import DataPlane
-    from routing.endpoint import Endpoint
+    from routing.fleet import Lease
     from routing.match import View
     from routing.table import Variant
 
@@ -57,7 +57,7 @@ class Generation:
         self._version, self.told = self._variant.resolve(match.model, match.version)
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._endpoint: Endpoint | None = None
+        self._lease: Lease | None = None
         self._attempt: StreamAttempt | None = None
         self._streamed: Call | None = None
         self._paused = False
@@ -108,8 +108,7 @@ class Generation:
 
     async def _send(self, call: Call) -> None:
         endpoint, self._attempt = await self._variant.pool.stream(call, self)
-        endpoint.in_flight += 1
-        self._endpoint = endpoint
+        self._lease = endpoint.take(call)
         self._attempt.send(call.message, end=True)
 
     # from the endpoint
@@ -146,26 +145,26 @@ class Generation:
             try:
                 return await self._next()
             except GatewayError as error:
-                call, endpoint = self._streamed, self._endpoint
-                if call is None or endpoint is None or attempts >= MAX_ATTEMPTS:
+                call, lease = self._streamed, self._lease
+                if call is None or lease is None or attempts >= MAX_ATTEMPTS:
                     raise
-                if not self._variant.pool.may_send_again(call, endpoint, error):
+                if not self._variant.pool.may_send_again(call, lease.endpoint, error):
                     raise
-                self._leave(endpoint, error)
+                self._leave(lease, error)
                 await self._send(call)
 
-    def _leave(self, endpoint: Endpoint, error: GatewayError) -> None:
+    def _leave(self, lease: Lease, error: GatewayError) -> None:
         assert self._attempt is not None
         self._attempt.cancel()
-        self._release(endpoint, error)
+        self._release(lease, error)
         self._replies.clear()
         self._ended, self._error = False, None
 
-    def _release(self, endpoint: Endpoint, error: BaseException | None) -> None:
-        self._endpoint = None
-        endpoint.in_flight -= 1
+    def _release(self, lease: Lease, error: BaseException | None) -> None:
+        self._lease = None
+        lease.release(ok=error is None)
         if error is None or isinstance(error, GatewayError):
-            endpoint.outcomes["ok" if error is None else error.fault.name.lower()] += 1
+            lease.endpoint.outcomes["ok" if error is None else error.fault.name.lower()] += 1
 
     async def _next(self) -> bytes | None:
         """The JSON of the next response, None at the end. Raises `GatewayError` for an error, which need not be the
@@ -247,8 +246,8 @@ class Generation:
             self._timer.cancel()
         if self._attempt is not None:
             self._attempt.cancel()
-        if self._endpoint is not None:
-            self._release(self._endpoint, error)
+        if self._lease is not None:
+            self._release(self._lease, error)
         code = Code.OK if error is None else code_of(error)
         self._route.finish("inference", code, self._started, self._variant.name)
 

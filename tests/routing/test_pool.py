@@ -233,7 +233,8 @@ def test_attempts_and_deaths_are_counted() -> None:
     call = a_call()
     gone = broken("a:1", ErrorCode.INTERNAL_ERROR, executed=True)
     pool = a_pool(
-        [an_endpoint("a:1", READY, ScriptedChannel(refused())), an_endpoint("b:1", READY, ScriptedChannel(gone))]
+        [an_endpoint("a:1", READY, ScriptedChannel(refused())), an_endpoint("b:1", READY, ScriptedChannel(gone))],
+        "first",
     )
     with pytest.raises(GatewayError, match="broke off"):
         asyncio.run(pool.forward(call))
@@ -280,3 +281,10 @@ def test_an_endpoint_that_leaves_moves_only_its_own_sequences() -> None:
         before = by_sequence(four, "m", str(number))
         after = by_sequence(four[:3], "m", str(number))
         assert after is before or before is four[3]
+
+
+def test_models_on_the_same_endpoints_share_their_candidates() -> None:
+    models = {f"m{number}": {"1": "READY"} for number in range(3)}
+    pool = a_pool([an_endpoint("a:1", models), an_endpoint("b:1", models), an_endpoint("c:1", {"m0": {"1": "READY"}})])
+    assert pool.candidates("m1", "") is pool.candidates("m2", "1")
+    assert len(pool.candidates("m0", "")) == 3

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from config.pools import Outliers
+from config.pools import Outliers, Pick
 from routing.call import Call, Reply
 from routing.endpoint import Endpoint
 from routing.health import Health
-from routing.pickers import make
+from routing.pickers import Tools, make
 from routing.pool import Pool
 from transcoding.methods import BY_NAME
 from transcoding.status import GatewayError
@@ -22,6 +22,7 @@ OK = b"\0\0\0\0\0"
 class State:
     state: str
     reason: str = ""
+    slot: int = -1
 
 
 class ScriptedChannel:
@@ -38,6 +39,15 @@ class ScriptedChannel:
         if isinstance(answer, GatewayError):
             raise answer
         return Reply(answer, call.endpoint)
+
+
+class First:
+    """A picker without any choice."""
+
+    wants = ""
+
+    def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
+        return candidates[0]
 
 
 def an_endpoint(
@@ -62,8 +72,12 @@ def a_pool(
     name: str = "p",
     outliers: Outliers | None = None,
     clock: Callable[[], float] = time.monotonic,
+    tools: Tools | None = None,
 ) -> Pool:
-    pool = Pool(name, make(pick), on_retry, Health(name, outliers or Outliers(), clock), clock)
+    """A pool of these; `pick` is a kind of picker, or "first" for the first of the candidates."""
+    health = Health(name, outliers or Outliers(), clock)
+    picker = First() if pick == "first" else make(Pick(pick), tools)
+    pool = Pool(name, picker, on_retry, health, clock)
     pool.set_endpoints(endpoints)
     return pool
 
