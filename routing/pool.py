@@ -169,27 +169,46 @@ class Pool:
 
     def _failed(self, call: Call, endpoint: Endpoint, error: GatewayError) -> None:
         endpoint.outcomes[error.fault.name.lower()] += 1
-        if died(error):
-            call.deaths += 1
-        self.health.failed(call, endpoint, error, self.candidates(call.model, call.version))
+        self.judge(call, endpoint, error)
+
+    def judge(self, call: Call, endpoint: Endpoint, error: GatewayError | None) -> None:
+        """What became of a call at an endpoint tells of the health there; None is a good answer."""
+        if error is not None:
+            if died(error):
+                call.deaths += 1
+            self.health.failed(call, endpoint, error, self.candidates(call.model, call.version))
+        elif self.health.watched:
+            self.health.succeeded(call, endpoint)
+
+    def left(self, call: Call, endpoint: Endpoint) -> None:
+        """A call that was on a stream is no longer at the endpoint, whatever became of it."""
+        if self.health.out:
+            self.health.ended(call, endpoint)
 
     async def stream(self, call: Call, sink: StreamSink) -> tuple[Endpoint, StreamAttempt]:
         """Open a stream for this call at an endpoint, or at another one when the first cannot be reached. Its requests
-        are the caller's to send, each with a lease of the endpoint. Raises `GatewayError`."""
+        are the caller's to send, each with a lease of the endpoint, and to `judge`; and that this call `left` must be
+        said in the end. Raises `GatewayError`."""
         attempts = 0
         while True:
             attempts += 1
             endpoint = self.choose(call)
             call.endpoint = endpoint
             call.attempts += 1
+            if self.health.out:
+                self.health.sent(call, endpoint)
             try:
                 attempt = await endpoint.channel.stream(
                     call.method.path, sink, metadata=call.metadata, deadline=call.deadline
                 )
             except GatewayError as error:
                 self._failed(call, endpoint, error)
+                self.left(call, endpoint)
                 if attempts >= MAX_ATTEMPTS or not self.may_send_again(call, endpoint, error):
                     raise
+            except BaseException:  # cancelled
+                self.left(call, endpoint)
+                raise
             else:
                 return endpoint, attempt
 

@@ -142,16 +142,20 @@ class Generation:
         attempts = 0
         while True:
             attempts += 1
+            call, lease = self._streamed, self._lease
             try:
-                return await self._next()
+                first = await self._next()
             except GatewayError as error:
-                call, lease = self._streamed, self._lease
                 if call is None or lease is None or attempts >= MAX_ATTEMPTS:
                     raise
                 if not self._variant.pool.may_send_again(call, lease.endpoint, error):
                     raise
                 self._leave(lease, error)
                 await self._send(call)
+            else:
+                if call is not None and lease is not None:
+                    self._variant.pool.judge(call, lease.endpoint, None)
+                return first
 
     def _leave(self, lease: Lease, error: GatewayError) -> None:
         assert self._attempt is not None
@@ -163,8 +167,12 @@ class Generation:
     def _release(self, lease: Lease, error: BaseException | None) -> None:
         self._lease = None
         lease.release(ok=error is None)
+        call, pool, endpoint = self._streamed, self._variant.pool, lease.endpoint
+        assert call is not None
         if error is None or isinstance(error, GatewayError):
-            lease.endpoint.outcomes["ok" if error is None else error.fault.name.lower()] += 1
+            endpoint.outcomes["ok" if error is None else error.fault.name.lower()] += 1
+            pool.judge(call, endpoint, error)
+        pool.left(call, endpoint)
 
     async def _next(self) -> bytes | None:
         """The JSON of the next response, None at the end. Raises `GatewayError` for an error, which need not be the

@@ -14,18 +14,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.ingress.aside import inflate_message
+from gateway.ingress.generate import in_band
 from gateway.ingress.grpc_choice import StreamChoices
 from gateway.ingress.grpc_message import sequence_of, too_much_waits
+from gateway.ingress.upstream import Upstream
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded
-from routing.connectors.streaming import StreamAttempt
 from routing.endpoint import Endpoint
-from routing.fleet import Lease
 from transcoding.dialects import oip_grpc
 from transcoding.grpc_framing import prefix
 from transcoding.message import Buffer
@@ -48,49 +47,6 @@ WAITING_MESSAGES = 64
 WAITING_BYTES = 256 * 1024
 OUTSTANDING_REQUESTS = 10_000
 UPSTREAM_QUEUE_BYTES = 256 * 1024
-
-
-class Upstream:
-    """The session's stream at one endpoint. `outstanding` requests wait there for their last response, each with a
-    lease: they count as load until they end, and no longer."""
-
-    __slots__ = ("_leases", "_session", "attempt", "endpoint")
-
-    endpoint: Endpoint
-    attempt: StreamAttempt
-
-    def __init__(self, session: InferSession) -> None:
-        self._session = session
-        self._leases: deque[Lease] = deque()
-
-    @property
-    def outstanding(self) -> int:
-        """Requests that wait for their last response."""
-        return len(self._leases)
-
-    def send(self, call: Call, message: Sequence[Buffer]) -> None:
-        """One request, with its prefix."""
-        self._leases.append(self.endpoint.take(call))
-        self.attempt.send(message)
-
-    def release(self, requests: int, outcome: str | None) -> None:
-        """Requests are done, the oldest first: they count no longer, but as `outcome`."""
-        for _ in range(requests):
-            self._leases.popleft().release(ok=outcome == "ok")
-        if outcome is not None and requests:
-            self.endpoint.outcomes[outcome] += requests
-
-    def message_received(self, message: Buffer) -> None:
-        """A response of the endpoint."""
-        self._session.response(self, message)
-
-    def stream_ended(self, error: GatewayError | None) -> None:
-        """The endpoint ended the stream."""
-        self._session.upstream_ended(self, error)
-
-    def upstream_writable(self) -> None:
-        """The endpoint made room."""
-        self._session.progress()
 
 
 class InferSession:
@@ -253,10 +209,11 @@ class InferSession:
             known = next((each for endpoint, each in upstreams.items() if endpoint in candidates), None)
         if known is not None:
             return known
-        upstream = Upstream(self)
+        upstream = Upstream(self, pool, call)
         endpoint, upstream.attempt = await pool.stream(call, upstream)
         if endpoint in upstreams:  # the pool's choice changed while it was opened
             upstream.attempt.cancel()
+            pool.left(call, endpoint)
             return upstreams[endpoint]
         upstream.endpoint = endpoint
         upstreams[endpoint] = upstream
@@ -320,6 +277,7 @@ class InferSession:
             self._wants_final.pop(envelope.id, None)
         if upstream.outstanding:
             self._outstanding -= 1
+            upstream.judge(in_band(envelope.error_message) if envelope.error_message else None)
             upstream.release(1, "model" if envelope.error_message else "ok")
         self._credit()
         self.progress()
@@ -337,6 +295,9 @@ class InferSession:
         """An endpoint ended its stream: with the client's, when it was asked to, or when requests are lost."""
         lost = upstream.outstanding
         self._outstanding -= lost
+        if lost and error is not None:
+            upstream.judge(error)
+        upstream.pool.left(upstream.opener, upstream.endpoint)
         upstream.release(lost, "ok" if error is None else error.fault.name.lower())
         del self._upstreams[upstream.endpoint]
         self.progress()
@@ -381,6 +342,7 @@ class InferSession:
             self._pump.cancel()
         for upstream in self._upstreams.values():
             upstream.release(upstream.outstanding, None)
+            upstream.pool.left(upstream.opener, upstream.endpoint)
             upstream.attempt.cancel()
         self._upstreams.clear()
         self._stream.listener.buffered -= self._queued_bytes + self._unsent
