@@ -9,6 +9,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import grpc
+import numpy as np
 import pytest
 
 from deploy.triton import Triton
@@ -17,6 +19,7 @@ from tests.support.casualties import apart, back_in_rotation, before_tritons, cr
 from tests.support.counters import assert_nothing_held, value, values, wait_for_reports
 from tests.support.gateway import Gateway
 from tests.support.load import FreshRest, Load, Rest, SlowRest, SlowUnary, Unary
+from tests.support.messages import infer_request, stub
 from tests.support.rest import rest
 from tests.support.sockets import clients_of
 from tests.support.triton import own_triton
@@ -210,8 +213,13 @@ def test_another_pool_stands_in_when_the_first_has_no_endpoint(tritons: list[Tri
         answer = infer(gateway)
         assert answer.status == 200, answer
         assert answer.headers["penstock-variant"] == "spare"
+        with grpc.insecure_channel(gateway.address) as channel:
+            zeros = np.zeros((1, 16), np.int32)
+            ask = stub(channel).ModelInfer.with_call
+            _, call = ask(infer_request("simple", INPUT0=zeros, INPUT1=zeros), timeout=10)
+        assert ("penstock-variant", "spare") in [tuple(field) for field in call.initial_metadata()]
         wait_for_reports(gateway)
-        assert value(gateway, "penstock_fallbacks_total", route="route *", reason="unavailable") == 1
+        assert value(gateway, "penstock_fallbacks_total", route="route *", reason="unavailable") == 2
         load = under_load(gateway, lambda load: load.answers(100), (Rest, Unary))
         assert load.lost == []
 

@@ -286,6 +286,22 @@ def test_policies_of_a_route_are_around_each_of_its_targets() -> None:
     run(use, metrics)
 
 
+@pytest.mark.parametrize(("on", "serves"), [(["unavailable"], True), (["overloaded"], False)])
+def test_a_route_serves_while_a_pool_lives_that_stands_in(on: list[str], serves: bool) -> None:
+    async def use(builder: Builder) -> None:
+        fallback = PolicySpec("fallback", {"to": {"pool": "q"}, "on": on})
+        config = a_config("127.0.0.1:1", routes=[a_route(policies=(fallback,))])
+        pools = {**config.pools, "q": Pool(endpoints=(Endpoint("127.0.0.1:2"),))}
+        config = msgspec.structs.replace(config, pools=pools)
+        dead, alive = a_state("", READY, live=False), a_state("", READY)
+        route = builder.build(a_world(config, p=dead, q=alive)).routes[0]
+        assert route.serving is serves
+        builder.build(a_world(config, p=dead, q=dead))
+        assert not route.serving
+
+    run(use)
+
+
 async def outcome(reply: Awaitable[Reply]) -> str:
     """What an error said, "" for a good answer."""
     try:
