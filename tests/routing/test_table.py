@@ -17,7 +17,9 @@ from transcoding.status import GatewayError
 
 
 def a_view(**headers: str) -> View:
-    return View("rest", "infer", "m", {name.replace("_", "-").encode(): text.encode() for name, text in headers.items()})
+    return View(
+        "rest", "infer", "m", {name.replace("_", "-").encode(): text.encode() for name, text in headers.items()}
+    )
 
 
 def a_variant(name: str = "", **more: object) -> Variant:
@@ -144,7 +146,13 @@ def test_the_bytes_that_tell() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("*", b"*"), ("two words", b"two%20words"), ("naïve", b"na%C3%AFve"), ("a\r\nb: c", b"a%0D%0Ab:%20c"), ("%", b"%25")],
+    [
+        ("*", b"*"),
+        ("two words", b"two%20words"),
+        ("naïve", b"na%C3%AFve"),
+        ("a\r\nb: c", b"a%0D%0Ab:%20c"),
+        ("%", b"%25"),
+    ],
 )
 def test_a_name_is_no_way_to_write_headers(name: str, value: bytes) -> None:
     pool = a_pool([])

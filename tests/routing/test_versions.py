@@ -14,7 +14,7 @@ READY, LOADING, GONE = "READY", "LOADING", "UNAVAILABLE"
 
 
 def serving(*versions: str, **others: str) -> dict[str, dict[str, str]]:
-    return {"m": {version: READY for version in versions} | {name.lstrip("v"): state for name, state in others.items()}}
+    return {"m": dict.fromkeys(versions, READY) | {name.lstrip("v"): state for name, state in others.items()}}
 
 
 class Fleet:

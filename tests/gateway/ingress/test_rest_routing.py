@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections import Counter
 
 import pytest
@@ -163,6 +164,16 @@ class TestTold:
             for number in range(8):
                 split = ((b"cookie", b"a=1"), (b"cookie", b"sid=%d" % number), (b"cookie", b"b=2"))
                 assert h2_told(it, headers=split) == post(it.plane, cookie=f"sid={number}")
+
+    def test_cookies_in_several_lines_of_http1(self) -> None:
+        with routed(a_route("m", split=halves(Sticky(cookie="sid")))) as it:
+            lines = "Host: gw\r\nCookie: a=1\r\nCookie: sid=%d\r\nCookie: b=2\r\n"
+            for number in range(8):
+                head = f"POST {INFER} HTTP/1.1\r\n{lines % number}Content-Length: {len(BODY)}\r\n\r\n"
+                with socket.create_connection(("127.0.0.1", it.plane.port()), timeout=20) as client:
+                    client.sendall(head.encode() + BODY)
+                    answer = client.recv(65536).decode()
+                assert f"penstock-variant: {post(it.plane, cookie=f'sid={number}')['variant']}\r\n" in answer
 
     def test_errors_tell_who_failed(self) -> None:
         with routed(a_route("m", "a", rules=(CANARY,))) as it:
