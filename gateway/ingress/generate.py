@@ -53,8 +53,7 @@ class Generation:
         self._metadata = metadata
         self._route: Route = plane.snapshot.dispatch(match.model)
         self._variant: Variant = self._route.only or self._route.choose(view)
-        self._model = self._variant.model or match.model
-        self._version, self.told = self._variant.resolve(match.model, match.version)
+        self._model, self._version, self.told = self._variant.resolve(match.model, match.version)
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._endpoint: Endpoint | None = None

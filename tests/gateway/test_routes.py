@@ -38,7 +38,7 @@ def a_view(user: str = "") -> View:
 def test_versions(version: str | None, resolved: str) -> None:
     only = linked(a_route(to=Target("a", version=version))).only
     assert only is not None
-    assert only.resolve("m", "")[0] == resolved
+    assert only.resolve("m", "")[:2] == ("m", resolved)
     assert (only.route, only.name, only.model) == ("r", "", "")
 
 

@@ -95,24 +95,26 @@ ROUTE, CANARY = (b"penstock-route", b"r"), (b"penstock-variant", b"canary")
 
 def test_a_plain_variant_leaves_the_version_alone() -> None:
     variant = a_variant()
-    assert variant.resolve("m", "") == ("", variant.told)
-    assert variant.resolve("m", "7") == ("7", variant.told)
+    assert variant.resolve("m", "") == ("m", "", variant.told)
+    assert variant.resolve("m", "7") == ("m", "7", variant.told)
+    assert not variant.alters
     assert variant.told.fields == (ROUTE,)
 
 
 def test_a_version_is_for_those_who_name_none() -> None:
     variant = a_variant("canary", version="2")
-    version, told = variant.resolve("m", "")
+    assert variant.alters
+    _, version, told = variant.resolve("m", "")
     assert (version, told.fields) == ("2", (ROUTE, CANARY, (b"penstock-model-version", b"2")))
-    assert variant.resolve("m", "")[1] is told
-    version, told = variant.resolve("m", "1")
+    assert variant.resolve("m", "")[2] is told
+    _, version, told = variant.resolve("m", "1")
     assert (version, told.fields) == ("1", (ROUTE, CANARY))
 
 
 def test_a_label_is_that_of_the_model_that_is_asked_for() -> None:
     labels = Labelled("stable", {"m": {"stable": "3"}, "other": {"stable": "4"}})
-    assert a_variant(versions=labels).resolve("m", "")[0] == "3"
-    assert a_variant(model="other", versions=labels).resolve("m", "")[0] == "4"
+    assert a_variant(versions=labels).resolve("m", "")[:2] == ("m", "3")
+    assert a_variant(model="other", versions=labels).resolve("m", "")[:2] == ("other", "4")
     with pytest.raises(GatewayError, match="no version with the label"):
         a_variant(versions=labels).resolve("unlabelled", "")
 
@@ -128,10 +130,10 @@ class Changing:
 def test_a_version_that_moves_is_told_as_it_is_now() -> None:
     versions = Changing()
     variant = a_variant(versions=versions)
-    assert variant.resolve("m", "") == ("", variant.told)
+    assert variant.resolve("m", "") == ("m", "", variant.told)
     for number in range(2 * MOST_TOLD):
         versions.version = str(number)
-        version, told = variant.resolve("m", "")
+        _, version, told = variant.resolve("m", "")
         assert (version, told.fields[-1]) == (str(number), (b"penstock-model-version", b"%d" % number))
         assert len(variant._told) <= MOST_TOLD
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from routing import versions as module
-from routing.endpoint import Endpoint
 from routing.versions import Labelled, Latest, latest_of
 from tests.support.pools import a_pool, an_endpoint
 from transcoding.status import Code, GatewayError
@@ -100,23 +101,28 @@ def test_each_model_has_its_own() -> None:
     assert (fleet.latest.of("m"), fleet.latest.of("n")) == ("1", "6")
 
 
-def test_it_is_found_once_per_change(monkeypatch: pytest.MonkeyPatch) -> None:
+class Noting(dict[str, Any]):
+    """An inventory that notes what is looked up in it."""
+
+    def __init__(self, inventory: Any) -> None:
+        super().__init__(inventory)
+        self.looked: list[str] = []
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.looked.append(key)
+        return super().get(key, default)
+
+
+def test_it_is_found_once_per_change() -> None:
     fleet = Fleet(serving("1"))
-    looked: list[Endpoint] = []
-    original = module.ready_versions
-
-    def counted(endpoint: Endpoint, model: str) -> frozenset[str]:
-        looked.append(endpoint)
-        return original(endpoint, model)
-
-    monkeypatch.setattr(module, "ready_versions", counted)
+    inventory = fleet.endpoints[0].inventory = Noting(fleet.endpoints[0].inventory)
     for _ in range(5):
         fleet.latest.of("m")
         fleet.latest.of("unknown")
-    assert len(looked) == 2
+    assert inventory.looked == ["m", "unknown"]
     fleet.pool.changed()
     fleet.latest.of("m")
-    assert len(looked) == 3
+    assert inventory.looked == ["m", "unknown", "m"]
 
 
 def test_what_clients_ask_for_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
