@@ -112,6 +112,15 @@ class TestSplits:
                 assert len({told(answer.headers)["variant"] for answer in answers}) == 1
             assert min(it.asked()) > 0
 
+    def test_a_sequence_of_generate_stays(self) -> None:
+        with routed(a_route("m", split=halves())) as it:
+            for number in range(1, 20):
+                answers = [
+                    it.plane.post("/v2/models/m/generate", {"INPUT0": [1], "sequence_id": number}) for _ in range(4)
+                ]
+                assert len({told(answer.headers)["variant"] for answer in answers}) == 1
+            assert min(it.asked()) > 0
+
 
 class TestVersions:
     def test_labels(self) -> None:
