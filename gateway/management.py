@@ -198,7 +198,7 @@ async def ask_pool(pool: Pool, question: Question) -> bytes:
 
 async def ask_variant(variant: Variant, question: Question) -> bytes:
     """The answer of an endpoint of the variant, about its model and version. Raises `GatewayError`."""
-    version, _ = variant.resolve(question.model, question.version)
+    _, version, _ = variant.resolve(question.model, question.version)
     return await ask_pool(variant.pool, question.about(variant.model).pinned(version))
 
 

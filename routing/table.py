@@ -45,7 +45,8 @@ class Variant:
     in place of the client's, "" for none; `version` is for requests that name none, "" for none or one that may change,
     which `versions` then knows."""
 
-    __slots__ = ("_told", "_versions", "decides", "handler", "model", "name", "pool", "route", "told", "version")
+    __slots__ = ("_decides", "_told", "_versions", "alters", "handler", "model", "name", "pool", "route", "told",
+                 "version")  # fmt: skip
 
     def __init__(
         self,
@@ -64,19 +65,22 @@ class Variant:
         self.handler = handler
         self.model = model
         self.version = version
-        self.decides = bool(version) or versions is not None
+        self._decides = bool(version) or versions is not None
+        self.alters = self._decides or bool(model)
         self.told = Told(self._fields())
         self._versions = versions
         self._told: dict[str, Told] = {}
 
-    def resolve(self, model: str, version: str) -> tuple[str, Told]:
-        """The version to ask for when the client asks for this model and version, "" where it names none; and what to
-        tell the client. Raises `GatewayError` for a model without the label."""
-        if version or not self.decides:
-            return version, self.told
-        version = self.version if self._versions is None else self._versions.of(self.model or model)
+    def resolve(self, model: str, version: str) -> tuple[str, str, Told]:
+        """The model and version to ask for when the client asks for these, "" where it names no version; and what to
+        tell the client. The same again, and `told`, unless the variant `alters` requests. Raises `GatewayError` for a
+        model without the label."""
+        model = self.model or model
+        if version or not self._decides:
+            return model, version, self.told
+        version = self.version if self._versions is None else self._versions.of(model)
         told = self._told.get(version)
-        return version, told if told is not None else self._tell(version)
+        return model, version, told if told is not None else self._tell(version)
 
     def _tell(self, version: str) -> Told:
         if len(self._told) >= MOST_TOLD:
@@ -103,7 +107,7 @@ class Variant:
     def __repr__(self) -> str:
         name = f"/{self.name}" if self.name else ""
         model = f" model {self.model}" if self.model else ""
-        version = f" version {self.version or 'by label or latest'}" if self.decides else ""
+        version = f" version {self.version or 'by label or latest'}" if self._decides else ""
         return f"<Variant {self.route}{name} to {self.pool.name}{model}{version}>"
 
 

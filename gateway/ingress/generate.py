@@ -52,9 +52,8 @@ class Generation:
         self._body = body
         self._metadata = metadata
         self._route: Route = plane.snapshot.dispatch(match.model)
-        self._variant: Variant = self._route.only or self._route.choose(view)
-        self._model = self._variant.model or match.model
-        self._version, self.told = self._variant.resolve(match.model, match.version)
+        self._variant: Variant = self._route.only or self._choose(view)
+        self._model, self._version, self.told = self._variant.resolve(match.model, match.version)
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._lease: Lease | None = None
@@ -69,6 +68,10 @@ class Generation:
         self._started = perf_counter()
         self._route.in_flight.value += 1
         self._closed = False
+
+    def _choose(self, view: View) -> Variant:
+        view.sequence = generate.sequence_of(self._body)
+        return self._route.choose(view)
 
     async def start(self, limit: float | None) -> None:
         """Send the request, which may take `limit` seconds. Raises `GatewayError` for one that cannot be sent."""

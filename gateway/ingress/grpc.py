@@ -358,14 +358,15 @@ class GrpcService:
             sequence = sequence_of(envelope) if envelope.parameters else ""
             if variant is None:
                 variant = route.choose(View(GRPC, INFER, asked, head.metadata, stream.address, sequence))
-            version, told = variant.resolve(asked, envelope.version)
+            model, version, told = asked, envelope.version, variant.told
+            if variant.alters:
+                model, version, told = variant.resolve(model, version)
             if listener.tells:
                 stream.told = told.block
-            model = variant.model or asked
             if envelope.classified:
                 await self._plane.guard.check_classified(variant.pool, model, version, envelope.classified, deadline)
             message: tuple[Buffer, ...] = (framed,)
-            if version != envelope.version or model != asked:
+            if variant.alters:
                 parts = oip_grpc.set_target(payload, variant.model, version)
                 message = (prefix(sum(map(len, parts))), *parts)
             call = Call(

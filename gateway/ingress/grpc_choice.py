@@ -48,11 +48,11 @@ class StreamChoices:
             variant = self._chosen[key] = route.choose(view)
         return variant
 
-    def version(self, variant: Variant, envelope: Envelope) -> str:
-        """The version to ask `variant` for, which the trailers will tell. Raises `GatewayError`."""
-        version, told = variant.resolve(envelope.model, envelope.version)
+    def resolve(self, variant: Variant, envelope: Envelope) -> tuple[str, str]:
+        """The model and version to ask `variant` for, which the trailers will tell. Raises `GatewayError`."""
+        model, version, told = variant.resolve(envelope.model, envelope.version)
         stream = self._stream
         if told.block not in self._told and stream.listener.tells and len(self._told) < MOST_TOLD:
             self._told.add(told.block)
             stream.told += told.block
-        return version
+        return model, version

@@ -186,10 +186,11 @@ class InferSession:
 
     def _call(self, variant: Variant, envelope: oip_grpc.Envelope) -> Call:
         """The call for one request, which goes to `variant`. Raises `GatewayError`."""
+        model, version = self._choices.resolve(variant, envelope)
         return Call(
             METHOD,
-            variant.model or envelope.model,
-            self._choices.version(variant, envelope),
+            model,
+            version,
             (),
             metadata=self._metadata,
             deadline=self._deadline,

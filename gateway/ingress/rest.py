@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MODEL_INFER = BY_NAME["ModelInfer"]
+LENGTH = b"inference-header-content-length"
 
 
 class RestService:
@@ -87,17 +88,18 @@ class RestService:
             if b"content-encoding" in headers:
                 body = await body_of(request, listener)
                 inflated = hold(listener, len(body))
-            length = json_length(headers, body)
+            length = json_length(headers, body) if LENGTH in headers or not body else None
             infer = oip_json.decode_request(body, length, match.model, match.version) if length != 0 else None
             if variant is None:
                 sequence = "" if infer is None else sequence_of(infer)
                 variant = route.choose(View(REST, INFER, match.model, headers, address, sequence))
-            version, told = variant.resolve(match.model, match.version)
-            model = variant.model or match.model
+            model, version, told = match.model, match.version, variant.told
+            if variant.alters:
+                model, version, told = variant.resolve(model, version)
             if infer is None:
                 signature = await plane.signatures.get(variant.pool, model, version, deadline)
                 infer = oip_json.decode_raw(body, model, version, signature)
-            else:
+            elif variant.alters:
                 infer.model, infer.version = model, version
             if infer.outputs:
                 await plane.guard.check_outputs(variant.pool, infer, deadline)
@@ -167,7 +169,7 @@ async def body_of(request: Request, listener: Listener) -> bytes:
 
 def json_length(headers: dict[bytes, bytes], body: bytes) -> int | None:
     """How many bytes of a body are JSON, as its header says; None for all. Raises `GatewayError`."""
-    length = headers.get(b"inference-header-content-length")
+    length = headers.get(LENGTH)
     if length is None:
         if not body:
             raise invalid("request body: expected a JSON object, got an empty body")
