@@ -346,13 +346,11 @@ class GrpcService:
         self, method: Method, head: Head, framed: Buffer, payload: Buffer, stream: GrpcStream, until: float | None
     ) -> Buffer:
         envelope = oip_grpc.scan_request(payload)
-        asked = envelope.model
-        listener = stream.listener
+        asked, listener = envelope.model, stream.listener
         route = self._plane.snapshot.dispatch(asked)
         variant = route.only
         route.in_flight.value += 1
-        started = perf_counter()
-        code = 0
+        started, code = perf_counter(), 0
         try:
             deadline = route.deadline(self._loop, listener.deadlines.request, until)
             sequence = sequence_of(envelope) if envelope.parameters else ""
@@ -386,10 +384,9 @@ class GrpcService:
         except BaseException as error:
             code = code_of(error)
             raise
-        else:
-            return reply.framed
         finally:
             route.finish("inference", code, started, "" if variant is None else variant.name)
+        return reply.framed
 
     def open_session(self, method: Method, head: Head, stream: GrpcStream) -> Session:
         """The session of a streaming method."""

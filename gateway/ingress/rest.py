@@ -79,8 +79,7 @@ class RestService:
         variant = route.only
         route.in_flight.value += 1
         started = perf_counter()
-        code = 0
-        inflated = 0
+        code = inflated = 0
         told = NOTHING_TOLD
         try:
             deadline = route.deadline(self._loop, listener.deadlines.request)
@@ -115,8 +114,7 @@ class RestService:
                 variant=variant.name,
             )
             reply = oip_grpc.decode_reply((await variant.handler(call)).payload)
-            if call.variant != variant.name:
-                told = variant.elsewhere(call)
+            told = told if call.variant == variant.name else variant.elsewhere(call)
             text, tail = oip_json.encode_reply(reply, infer)
             if b"accept-encoding" in headers:
                 response = compressed(text, tail, headers[b"accept-encoding"])

@@ -11,7 +11,7 @@ from routing.match import View, compile_conditions
 from routing.split import Share, Split
 from routing.table import MOST_TOLD, NOTHING_TOLD, Decision, Rule, Shares, Table, Variant
 from routing.versions import Labelled
-from tests.support.pools import a_pool
+from tests.support.pools import a_call, a_pool
 from transcoding.http2 import hpack
 from transcoding.status import GatewayError
 
@@ -164,3 +164,13 @@ def test_a_name_is_no_way_to_write_headers(name: str, value: bytes) -> None:
 def test_they_say_what_they_are() -> None:
     assert repr(a_variant("canary", version="2")) == "<Variant r/canary to p version 2>"
     assert repr(a_variant(model="n", versions=Changing())) == "<Variant r to p model n version by label or latest>"
+
+
+def test_what_a_policy_sent_elsewhere_is_told_by_where_it_went() -> None:
+    variant, call = a_variant("canary", version="1"), a_call("m", "2")
+    call.variant = "spare"
+    told = variant.elsewhere(call)
+    assert told.fields == (ROUTE, (b"penstock-variant", b"spare"), (b"penstock-model-version", b"2"))
+    assert variant.elsewhere(call) is told
+    call.version = ""
+    assert variant.elsewhere(call).fields == (ROUTE, (b"penstock-variant", b"spare"))
