@@ -116,4 +116,11 @@ class Route(Node, frozen=True):
         """The names of all pools that requests may be sent to, each once, in the order of the file."""
         default = [self.to] if self.to else []
         shares = self.split.variants.values() if self.split else ()
-        return tuple(dict.fromkeys(each.pool for each in (*default, *(rule.to for rule in self.rules), *shares)))
+        targets = [each.pool for each in (*default, *(rule.to for rule in self.rules), *shares)]
+        return tuple(dict.fromkeys([*targets, *self.stand_ins]))
+
+    @property
+    def stand_ins(self) -> tuple[str, ...]:
+        """The names of the pools that requests are sent to when no endpoint of another one can take them."""
+        fallbacks = [each.options for each in self.policies if each.kind == "fallback"]
+        return tuple(each["to"]["pool"] for each in fallbacks if "unavailable" in each["on"])

@@ -83,7 +83,7 @@ class DataPlane:
     @property
     def serving(self) -> bool:
         """Each route has somewhere to go, and nothing is ending."""
-        return not self.draining and all(route.pool.live for route in self.snapshot.routes)
+        return not self.draining and all(route.serving for route in self.snapshot.routes)
 
     def report(self) -> None:
         """Set the gauges of a report."""

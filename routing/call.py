@@ -19,10 +19,14 @@ class Call:
 
     `message` is a whole gRPC message with its 5-byte prefix, as one buffer or several to be written in order.
     `metadata` is an encoded HPACK fragment that travels upstream. `deadline` is in the event loop's time, None for
-    none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint.
+    none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint. `hash_key` is what the
+    pool's picker wants to know of it, if anything. `route` and `variant` are names of the configuration, `principal`
+    who calls. `idempotent` is the route's word that executing it twice does no harm. `attempts` counts how often it was
+    sent, `deaths` how often the endpoint ended while it had it; endpoints in `tried` are not asked again.
     """
 
-    __slots__ = ("deadline", "endpoint", "message", "metadata", "method", "model", "sequence", "tried", "version")
+    __slots__ = ("attempts", "deadline", "deaths", "endpoint", "hash_key", "idempotent", "message", "metadata",
+                 "method", "model", "principal", "route", "sequence", "tried", "variant", "version")  # fmt: skip
 
     def __init__(
         self,
@@ -34,6 +38,9 @@ class Call:
         metadata: bytes = b"",
         deadline: float | None = None,
         sequence: str = "",
+        route: str = "",
+        variant: str = "",
+        hash_key: bytes = b"",
     ) -> None:
         self.method = method
         self.model = model
@@ -42,8 +49,33 @@ class Call:
         self.metadata = metadata
         self.deadline = deadline
         self.sequence = sequence
+        self.hash_key = hash_key
         self.endpoint: Endpoint | None = None
         self.tried: tuple[Endpoint, ...] = ()
+        self.route = route
+        self.variant = variant
+        self.principal = ""
+        self.idempotent = False
+        self.attempts = 0
+        self.deaths = 0
+
+    def again(self) -> Call:
+        """The same request as a call of its own, to be sent beside this one: not to where this one was."""
+        other = Call(
+            self.method,
+            self.model,
+            self.version,
+            self.message,
+            metadata=self.metadata,
+            deadline=self.deadline,
+            sequence=self.sequence,
+            route=self.route,
+            variant=self.variant,
+            hash_key=self.hash_key,
+        )
+        other.tried = self.tried if self.endpoint is None else (*self.tried, self.endpoint)
+        other.principal, other.idempotent = self.principal, self.idempotent
+        return other
 
     def __repr__(self) -> str:
         version = f" version {self.version}" if self.version else ""

@@ -6,13 +6,17 @@ per (model, version) and forgotten at such a change; a request pays one dict loo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from config.pools import Outliers
+from routing.budget import Budget
 from routing.call import Call, Reply
-from routing.connectors.outcome import NotTaken
+from routing.connectors.outcome import LOADING, AllBroken, NoOther, NotTaken, died
 from routing.endpoint import READY, Endpoint
+from routing.health import Health
 from routing.pickers import Picker
 from transcoding.status import Code, Fault, GatewayError
 
@@ -20,29 +24,50 @@ if TYPE_CHECKING:
     from routing.connectors.streaming import StreamAttempt, StreamSink
 
 MAX_ATTEMPTS = 3
-REMEMBERED_CANDIDATES = 4096
+BUSY_SHARE: Final = 0.2
+BUSY_MINIMUM: Final = 10.0
+"""Of the calls, how many may be sent once more because a queue was full, and how many a second besides: when all queues
+are full that only makes work."""
+REMEMBERED_CANDIDATES = 65_536
 
 
 class Pool:
     """Endpoints with a picker; `forward` is the handler at the end of a chain."""
 
-    def __init__(self, name: str, picker: Picker, on_retry: Callable[[str, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        picker: Picker,
+        on_retry: Callable[[str, str], None] | None = None,
+        health: Health | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
+        self.health = health if health is not None else Health(name, Outliers(), clock)
+        self.busy_budget = Budget(BUSY_SHARE, BUSY_MINIMUM, clock)
         self.endpoints: tuple[Endpoint, ...] = ()
         self._picker = picker
         self._on_retry = on_retry
         self._candidates: dict[tuple[str, str], tuple[Endpoint, ...]] = {}
+        self._sets: dict[tuple[Endpoint, ...], tuple[Endpoint, ...]] = {}
         self._generation = 0
 
     def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """The endpoints from now on, in the order of the configuration."""
         self.endpoints = tuple(endpoints)
+        self.health.keep(self.endpoints)
         self.changed()
 
     def changed(self) -> None:
         """Something about an endpoint changed: forget who may take what."""
         self._candidates.clear()
+        self._sets.clear()
         self._generation += 1
+
+    @property
+    def wants(self) -> str:
+        """What `Call.hash_key` is to be for the picker: `Picker.wants`."""
+        return self._picker.wants
 
     @property
     def generation(self) -> int:
@@ -57,7 +82,8 @@ class Pool:
     def candidates(self, model: str, version: str) -> tuple[Endpoint, ...]:
         """Endpoints where (model, version) is READY; an empty `model` asks for any live endpoint.
 
-        Those with an open connection are preferred: one that only reconnects is used when nothing else is left.
+        Those with an open connection are preferred: one that only reconnects is used when nothing else is left. Models
+        that the same endpoints have share one tuple, until something changes: pickers know it by its identity.
         """
         key = (model, version)
         found = self._candidates.get(key)
@@ -65,7 +91,7 @@ class Pool:
             found = self._find(model, version)
             if len(self._candidates) >= REMEMBERED_CANDIDATES:
                 self._candidates.clear()
-            self._candidates[key] = found
+            found = self._candidates[key] = self._sets.setdefault(found, found)
         return found
 
     def _find(self, model: str, version: str) -> tuple[Endpoint, ...]:
@@ -78,8 +104,10 @@ class Pool:
         candidates = self._candidates.get((call.model, call.version))
         if candidates is None:
             candidates = self.candidates(call.model, call.version)
+        if self.health.out:
+            candidates = self._healthy(candidates, call)
         if call.tried:
-            candidates = tuple(endpoint for endpoint in candidates if endpoint not in call.tried)
+            candidates = self._untried(candidates, call)
         if not candidates:
             raise self.why_not(call.model, call.version)
         if len(candidates) == 1:
@@ -88,42 +116,99 @@ class Pool:
             return by_sequence(candidates, call.model, call.sequence)
         return self._picker.pick(candidates, call)
 
+    def _healthy(self, candidates: tuple[Endpoint, ...], call: Call) -> tuple[Endpoint, ...]:
+        """Those that no breaker keeps away. The requests of a sequence are where its state is, healthy or not. Raises
+        `GatewayError` when none is left."""
+        if not candidates or call.sequence:
+            return candidates
+        left = self.health.passable(candidates, call)
+        if not left:
+            text = f"no endpoint of pool '{self.name}' is fit for model '{call.model}': calls to all of them failed"
+            after = self.health.retry_after(candidates, call)
+            raise AllBroken(Code.UNAVAILABLE, text, fault=Fault.WORKER, retry_after=after)
+        return left
+
+    def _untried(self, candidates: tuple[Endpoint, ...], call: Call) -> tuple[Endpoint, ...]:
+        """Those where the call was not yet. Raises `NoOther` when there are none."""
+        left = tuple(endpoint for endpoint in candidates if endpoint not in call.tried)
+        if candidates and not left:
+            text = f"no other endpoint of pool '{self.name}' has model '{call.model}'"
+            raise NoOther(Code.UNAVAILABLE, text, fault=Fault.WORKER)
+        return left
+
     async def forward(self, call: Call) -> Reply:
         """Send the call to an endpoint; to another one when the first provably did not execute it, or if there is none
         and only a connection ended, to the same."""
+        attempts = 0
+        health = self.health
+        self.busy_budget.requests += 1
+        while True:
+            attempts += 1
+            endpoint = self.choose(call)
+            call.endpoint = endpoint
+            call.attempts += 1
+            if health.out:
+                health.sent(call, endpoint)
+            lease = endpoint.take(call)
+            try:
+                reply = await endpoint.channel.unary(call)
+            except GatewayError as error:
+                self._failed(call, endpoint, error)
+                if attempts >= MAX_ATTEMPTS or not self.may_send_again(call, endpoint, error):
+                    raise
+            else:
+                endpoint.outcomes["ok"] += 1
+                lease.release(ok=True)
+                if health.watched:
+                    health.succeeded(call, endpoint)
+                return reply
+            finally:
+                lease.release()
+                if health.out:
+                    health.ended(call, endpoint)
+
+    def _failed(self, call: Call, endpoint: Endpoint, error: GatewayError) -> None:
+        endpoint.outcomes[error.fault.name.lower()] += 1
+        self.judge(call, endpoint, error)
+
+    def judge(self, call: Call, endpoint: Endpoint, error: GatewayError | None) -> None:
+        """What became of a call at an endpoint tells of the health there; None is a good answer."""
+        if error is not None:
+            if died(error):
+                call.deaths += 1
+            self.health.failed(call, endpoint, error, self.candidates(call.model, call.version))
+        elif self.health.watched:
+            self.health.succeeded(call, endpoint)
+
+    def left(self, call: Call, endpoint: Endpoint) -> None:
+        """A call that was on a stream is no longer at the endpoint, whatever became of it."""
+        if self.health.out:
+            self.health.ended(call, endpoint)
+
+    async def stream(self, call: Call, sink: StreamSink) -> tuple[Endpoint, StreamAttempt]:
+        """Open a stream for this call at an endpoint, or at another one when the first cannot be reached. Its requests
+        are the caller's to send, each with a lease of the endpoint, and to `judge`; and that this call `left` must be
+        said in the end. Raises `GatewayError`."""
         attempts = 0
         while True:
             attempts += 1
             endpoint = self.choose(call)
             call.endpoint = endpoint
-            endpoint.in_flight += 1
-            try:
-                reply = await endpoint.channel.unary(call)
-            except GatewayError as error:
-                endpoint.outcomes[error.fault.name.lower()] += 1
-                if attempts >= MAX_ATTEMPTS or not self.may_send_again(call, endpoint, error):
-                    raise
-            else:
-                endpoint.outcomes["ok"] += 1
-                return reply
-            finally:
-                endpoint.in_flight -= 1
-
-    async def stream(self, call: Call, sink: StreamSink) -> tuple[Endpoint, StreamAttempt]:
-        """Open a stream for this call at an endpoint, or at another one when the first cannot be reached. Its requests
-        are the caller's to send, and to count in `in_flight`. Raises `GatewayError`."""
-        attempts = 0
-        while True:
-            attempts += 1
-            endpoint = self.choose(call)
+            call.attempts += 1
+            if self.health.out:
+                self.health.sent(call, endpoint)
             try:
                 attempt = await endpoint.channel.stream(
                     call.method.path, sink, metadata=call.metadata, deadline=call.deadline
                 )
             except GatewayError as error:
-                endpoint.outcomes[error.fault.name.lower()] += 1
+                self._failed(call, endpoint, error)
+                self.left(call, endpoint)
                 if attempts >= MAX_ATTEMPTS or not self.may_send_again(call, endpoint, error):
                     raise
+            except BaseException:  # cancelled
+                self.left(call, endpoint)
+                raise
             else:
                 return endpoint, attempt
 
@@ -132,13 +217,21 @@ class Pool:
         if error.executed or error.fault not in (Fault.BUSY, Fault.WORKER):
             return False
         call.tried = (*call.tried, endpoint)
-        if all(other in call.tried for other in self.candidates(call.model, call.version)):
+        if not self._has_other(call):
             if not isinstance(error, NotTaken):
                 return False
             call.tried = ()
+        if error.fault is Fault.BUSY and not self.busy_budget.take():
+            return False
         if self._on_retry:
-            self._on_retry(self.name, error.fault.name.lower())
+            self._on_retry(call.route, error.fault.name.lower())
         return True
+
+    def _has_other(self, call: Call) -> bool:
+        candidates = self.candidates(call.model, call.version)
+        if self.health.out and not call.sequence:
+            candidates = self.health.passable(candidates, call)
+        return any(other not in call.tried for other in candidates)
 
     def why_not(self, model: str, version: str) -> GatewayError:
         """The answer when no endpoint may take (model, version), in Triton's words where it has them."""
@@ -156,7 +249,7 @@ class Pool:
             if not states:
                 return unknown_model(model, version)
         if "LOADING" in states and READY not in states:
-            return GatewayError(Code.UNAVAILABLE, f"model '{model}' is loading", fault=Fault.WORKER, retry_after=1.0)
+            return GatewayError(Code.UNAVAILABLE, f"model '{model}' {LOADING}", fault=Fault.WORKER, retry_after=1.0)
         if version:
             text = f"Request for unknown model: '{model}' version {version} is not at ready state"
             return GatewayError(Code.UNAVAILABLE, text, fault=Fault.WORKER, retry_after=1.0)

@@ -68,7 +68,9 @@ def inflate(data: Buffer, encoding: str, limit: int) -> bytes:
 def deflate(buffers: Iterable[Buffer], encoding: str, level: int = 1) -> bytes:
     """The buffers as one compressed body. Level 1 by default: it takes a third of the time of zlib's own 6."""
     compress = zlib.compressobj(level, wbits=_WINDOW[encoding])
-    return b"".join([*map(compress.compress, buffers), compress.flush()])
+    pieces = [compress.compress(each) for each in buffers]
+    pieces.append(compress.flush())
+    return b"".join(pieces)
 
 
 def choose_encoding(accept_encoding: bytes) -> str | None:

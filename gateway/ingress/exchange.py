@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from routing.table import NOTHING_TOLD, Told
 from transcoding.message import Buffer, Content
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ class Request:
 
 
 class Response:
-    """Status, fields beyond content-type and content-length, and a body: whole (`body`) or in pieces (`stream`)."""
+    """Status, fields beyond content-type and content-length, and a body: whole (`body`) or in pieces (`stream`). `told`
+    are the fields that say where it comes from."""
 
-    __slots__ = ("body", "content_type", "fields", "status", "stream")
+    __slots__ = ("body", "content_type", "fields", "status", "stream", "told")
 
     def __init__(
         self,
@@ -65,19 +67,21 @@ class Response:
         content_type: bytes = JSON,
         fields: Sequence[Field] = (),
         stream: AsyncGenerator[bytes, None] | None = None,
+        told: Told = NOTHING_TOLD,
     ) -> None:
         self.status = status
         self.body = body
         self.content_type = content_type
         self.fields = fields
         self.stream = stream
+        self.told = told
 
 
 class Service(Protocol):
     """What answers requests; `gateway.ingress.rest` has it."""
 
-    async def serve(self, request: Request, listener: Listener) -> Response:
-        """The response; never raises but on cancellation."""
+    async def serve(self, request: Request, listener: Listener, address: str) -> Response:
+        """The response to the client at this address; never raises but on cancellation."""
         ...
 
 

@@ -30,7 +30,9 @@ from transcoding.status import Code, Fault, GatewayError
 if TYPE_CHECKING:
     from gateway.snapshot import Route
     from gateway.worker import DataPlane
-    from routing.endpoint import Endpoint
+    from routing.fleet import Lease
+    from routing.match import View
+    from routing.table import Variant
 
 MODEL_INFER = BY_NAME["ModelInfer"]
 MODEL_STREAM_INFER = BY_NAME["ModelStreamInfer"]
@@ -43,18 +45,18 @@ HELD_RESPONSES = 16
 
 class Generation:
     """One generate or generate_stream request. `start` it, then take `single` or `events`; whatever ends it, the work
-    at the endpoint is cancelled and the request is counted once."""
+    at the endpoint is cancelled and the request is counted once. `told` is what was chosen for it."""
 
-    def __init__(self, plane: DataPlane, match: Match, body: Content, metadata: bytes) -> None:
+    def __init__(self, plane: DataPlane, match: Match, body: Content, metadata: bytes, view: View) -> None:
         self._plane = plane
-        self._match = match
         self._body = body
         self._metadata = metadata
         self._route: Route = plane.snapshot.dispatch(match.model)
-        self._version = match.version or self._route.version
+        self._variant: Variant = self._route.only or self._choose(view)
+        self._model, self._version, self.told = self._variant.resolve(match.model, match.version)
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._endpoint: Endpoint | None = None
+        self._lease: Lease | None = None
         self._attempt: StreamAttempt | None = None
         self._streamed: Call | None = None
         self._paused = False
@@ -67,17 +69,21 @@ class Generation:
         self._route.in_flight.value += 1
         self._closed = False
 
+    def _choose(self, view: View) -> Variant:
+        view.sequence = generate.sequence_of(self._body)
+        return self._route.choose(view)
+
     async def start(self, limit: float | None) -> None:
         """Send the request, which may take `limit` seconds. Raises `GatewayError` for one that cannot be sent."""
-        plane, route = self._plane, self._route
+        plane, variant = self._plane, self._variant
         try:
-            self._deadline = route.deadline(plane.loop, limit)
-            signature = await plane.signatures.get(route.pool, self._match.model, self._version, self._deadline)
-            infer = generate.decode_request(self._body, self._match.model, self._version, signature)
+            self._deadline = self._route.deadline(plane.loop, limit)
+            signature = await plane.signatures.get(variant.pool, self._model, self._version, self._deadline)
+            infer = generate.decode_request(self._body, self._model, self._version, signature)
             if signature.decoupled:
                 await self._open(infer)
             else:
-                self._replies.append((await route.handler(self._call(MODEL_INFER, infer))).payload)
+                self._replies.append((await variant.handler(self._call(MODEL_INFER, infer))).payload)
                 self._ended = True
         except BaseException as error:
             self._close(error)
@@ -92,6 +98,8 @@ class Generation:
             metadata=self._metadata,
             deadline=self._deadline,
             sequence=sequence_of(infer),
+            route=self._route.name,
+            variant=self._variant.name,
         )
 
     async def _open(self, infer: InferRequest) -> None:
@@ -102,9 +110,8 @@ class Generation:
             self._timer = self._plane.loop.call_at(self._deadline, self._expire)
 
     async def _send(self, call: Call) -> None:
-        endpoint, self._attempt = await self._route.pool.stream(call, self)
-        endpoint.in_flight += 1
-        self._endpoint = endpoint
+        endpoint, self._attempt = await self._variant.pool.stream(call, self)
+        self._lease = endpoint.take(call)
         self._attempt.send(call.message, end=True)
 
     # from the endpoint
@@ -138,29 +145,37 @@ class Generation:
         attempts = 0
         while True:
             attempts += 1
+            call, lease = self._streamed, self._lease
             try:
-                return await self._next()
+                first = await self._next()
             except GatewayError as error:
-                call, endpoint = self._streamed, self._endpoint
-                if call is None or endpoint is None or attempts >= MAX_ATTEMPTS:
+                if call is None or lease is None or attempts >= MAX_ATTEMPTS:
                     raise
-                if not self._route.pool.may_send_again(call, endpoint, error):
+                if not self._variant.pool.may_send_again(call, lease.endpoint, error):
                     raise
-                self._leave(endpoint, error)
+                self._leave(lease, error)
                 await self._send(call)
+            else:
+                if call is not None and lease is not None:
+                    self._variant.pool.judge(call, lease.endpoint, None)
+                return first
 
-    def _leave(self, endpoint: Endpoint, error: GatewayError) -> None:
+    def _leave(self, lease: Lease, error: GatewayError) -> None:
         assert self._attempt is not None
         self._attempt.cancel()
-        self._release(endpoint, error)
+        self._release(lease, error)
         self._replies.clear()
         self._ended, self._error = False, None
 
-    def _release(self, endpoint: Endpoint, error: BaseException | None) -> None:
-        self._endpoint = None
-        endpoint.in_flight -= 1
+    def _release(self, lease: Lease, error: BaseException | None) -> None:
+        self._lease = None
+        lease.release(ok=error is None)
+        call, pool, endpoint = self._streamed, self._variant.pool, lease.endpoint
+        assert call is not None
         if error is None or isinstance(error, GatewayError):
             endpoint.outcomes["ok" if error is None else error.fault.name.lower()] += 1
+            pool.judge(call, endpoint, error)
+        pool.left(call, endpoint)
 
     async def _next(self) -> bytes | None:
         """The JSON of the next response, None at the end. Raises `GatewayError` for an error, which need not be the
@@ -242,10 +257,10 @@ class Generation:
             self._timer.cancel()
         if self._attempt is not None:
             self._attempt.cancel()
-        if self._endpoint is not None:
-            self._release(self._endpoint, error)
+        if self._lease is not None:
+            self._release(self._lease, error)
         code = Code.OK if error is None else code_of(error)
-        self._route.finish("inference", code, self._started)
+        self._route.finish("inference", code, self._started, self._variant.name)
 
 
 class Events(AsyncGenerator[bytes, None]):

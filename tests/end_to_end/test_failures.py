@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -14,14 +13,14 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.triton import Triton
+from tests.support.casualties import apart, back_in_rotation, before_tritons, crash, is_live, restart, served
 from tests.support.counters import assert_nothing_held, value
-from tests.support.deadline import until
 from tests.support.gateway import Gateway
-from tests.support.gateway_process import alive, roles
+from tests.support.gateway_process import roles
 from tests.support.load import Events, FreshRest, Load, Request, Rest, SlowRest, SlowUnary, Streams, Unary
 from tests.support.messages import messages, stub
 from tests.support.rest import rest
-from tests.support.sockets import clients_of, connected, unaccepted_clients
+from tests.support.sockets import clients_of, unaccepted_clients
 from tests.support.triton import own_triton, start_tritons
 
 pytestmark = pytest.mark.triton
@@ -56,21 +55,6 @@ def under_load(gateway: Gateway, test: Callable[[Load], Awaitable[None]], source
         return load
 
     return asyncio.run(main())
-
-
-def crash(pid: int, told: set[int]) -> None:
-    """SIGKILL, and wait until the kernel has told the clients of the process, which have these ports. The load stands
-    still meanwhile."""
-    os.kill(pid, signal.SIGKILL)
-    end = time.monotonic() + 5
-    while alive(pid) or told & connected():
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
-async def apart(probe: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """`until` in a thread, so that the load goes on."""
-    return await asyncio.to_thread(until, probe, seconds)
 
 
 def grpc_health(gateway: Gateway) -> tuple[int, bool]:
@@ -155,34 +139,6 @@ def test_kill_9_of_control_changes_nothing_for_clients(gateway: Gateway) -> None
 
 
 AT_MODELS = (*[SlowRest] * 4, *[SlowUnary] * 4, Events, Streams, Rest)
-
-
-def before_tritons(tritons: list[Triton], workers: int = 2) -> Gateway:
-    """A gateway that polls often, so that a test need not wait long."""
-    pool = {"endpoints": [triton.grpc_address for triton in tritons], "readiness": {"interval": 0.2, "timeout": 0.5}}
-    return Gateway([], workers=workers, settings={"pools": {"tritons": pool}})
-
-
-def is_live(gateway: Gateway, triton: Triton) -> bool:
-    return value(gateway, "penstock_endpoint_ready", endpoint=triton.grpc_address) == 1
-
-
-def served(gateway: Gateway, triton: Triton) -> float:
-    """Calls that this Triton has answered."""
-    return value(gateway, "penstock_upstream_requests_total", endpoint=triton.grpc_address, outcome="ok")
-
-
-async def back_in_rotation(gateway: Gateway, triton: Triton) -> None:
-    """Return when the endpoint is live and has answered calls of the load."""
-    await apart(lambda: is_live(gateway, triton))
-    before = await asyncio.to_thread(served, gateway, triton)
-    await apart(lambda: served(gateway, triton) > before + 20)
-
-
-def restart(triton: Triton) -> None:
-    """Start a killed Triton again, on the ports that it had."""
-    triton._wanted_ports = (triton.http_port, triton.grpc_port, triton.metrics_port)
-    triton.start().wait_ready()
 
 
 def test_kill_9_of_each_triton_in_turn_loses_what_it_executed(tritons: list[Triton]) -> None:

@@ -61,7 +61,7 @@ class Rest:
     def __init__(self) -> None:
         self.seen: list[tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...], bytes]] = []
 
-    async def serve(self, request: Request, listener: Listener) -> Response:
+    async def serve(self, request: Request, listener: Listener, address: str) -> Response:
         assert request.method in METHODS
         assert request.target.startswith(b"/")
         assert len(request.body) <= LIMITS.body_bytes

@@ -163,7 +163,7 @@ class Service:
         self.cancelled = 0
         self._waiting: list[asyncio.Future[None]] = []
 
-    async def serve(self, request: Request, listener: Listener) -> Response:
+    async def serve(self, request: Request, listener: Listener, address: str) -> Response:
         self.requests.append(request)
         if self.holding:
             released = listener.loop.create_future()

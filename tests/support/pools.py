@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from config.pools import Outliers, Pick
 from routing.call import Call, Reply
 from routing.endpoint import Channel, Endpoint
-from routing.pickers import make
+from routing.health import Health
+from routing.pickers import Tools, make
 from routing.pool import Pool
 from transcoding.methods import BY_NAME
 from transcoding.status import GatewayError
@@ -19,6 +22,7 @@ OK = b"\0\0\0\0\0"
 class State:
     state: str
     reason: str = ""
+    slot: int = -1
 
 
 class ScriptedChannel:
@@ -37,6 +41,15 @@ class ScriptedChannel:
         return Reply(answer, call.endpoint)
 
 
+class First:
+    """A picker without any choice."""
+
+    wants = ""
+
+    def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
+        return candidates[0]
+
+
 def an_endpoint(
     address: str = "a:1", models: dict[str, dict[str, str]] | None = None, channel: Channel | None = None
 ) -> Endpoint:
@@ -52,9 +65,19 @@ def an_endpoint(
 
 
 def a_pool(
-    endpoints: Sequence[Endpoint], pick: str = "round_robin", on_retry: Callable[[str, str], None] | None = None
+    endpoints: Sequence[Endpoint],
+    pick: str = "round_robin",
+    on_retry: Callable[[str, str], None] | None = None,
+    *,
+    name: str = "p",
+    outliers: Outliers | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    tools: Tools | None = None,
 ) -> Pool:
-    pool = Pool("p", make(pick), on_retry)
+    """A pool of these; `pick` is a kind of picker, or "first" for the first of the candidates."""
+    health = Health(name, outliers or Outliers(), clock)
+    picker = First() if pick == "first" else make(Pick(pick), tools)
+    pool = Pool(name, picker, on_retry, health, clock)
     pool.set_endpoints(endpoints)
     return pool
 

@@ -19,10 +19,10 @@ from transcoding.json_tensors import to_json, to_raw
 from transcoding.json_text import dumps, loads, quote
 from transcoding.message import Buffer, Content, InferReply, InferRequest, ModelSignature, Tensor
 from transcoding.oip_json_reply import encode_error, layout_of, visible_parameters
-from transcoding.status import invalid
+from transcoding.status import GatewayError, invalid
 from transcoding.tensor import layout
 
-__all__ = ["decode_request", "encode_error", "encode_reply"]
+__all__ = ["decode_request", "encode_error", "encode_reply", "sequence_of"]
 
 
 def decode_request(body: Content, model: str, version: str, signature: ModelSignature) -> InferRequest:
@@ -47,6 +47,22 @@ def decode_request(body: Content, model: str, version: str, signature: ModelSign
         request.inputs.append(_input(name, value, *known))
     request.parameters = of_request(custom)[0]
     return request
+
+
+def sequence_of(body: Content) -> str:
+    """The sequence that a body names, before it is known whose inputs the rest are; "" for none, and for a body that
+    `decode_request` will refuse."""
+    try:
+        document = loads(body)
+    except GatewayError:
+        return ""
+    if type(document) is not dict:
+        return ""
+    nested = document.get("parameters")
+    value = document.get("sequence_id")
+    if type(nested) is dict:
+        value = nested.get("sequence_id", value)
+    return str(value) if value and type(value) in (int, str) else ""
 
 
 def _identifier(value: Any) -> str:

@@ -170,3 +170,21 @@ def test_more_elements_are_a_flat_list(values: list[float], text: bytes) -> None
 
 def test_errors_are_the_same_object() -> None:
     assert generate.encode_error("An Error Occurred") == b'{"error":"An Error Occurred"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "sequence"),
+    [
+        (b'{"sequence_id": 7}', "7"),
+        (b'{"sequence_id": "a"}', "a"),
+        (b'{"parameters": {"sequence_id": 8}, "sequence_id": 7}', "8"),
+        (b'{"sequence_id": 0}', ""),
+        (b'{"sequence_id": true}', ""),
+        (b'{"sequence_id": [1]}', ""),
+        (b'{"parameters": 1}', ""),
+        (b"[]", ""),
+        (b"{", ""),
+    ],
+)
+def test_the_sequence_of_a_body(body: bytes, sequence: str) -> None:
+    assert generate.sequence_of(body) == sequence
