@@ -10,8 +10,8 @@ from time import monotonic, perf_counter
 from typing import Protocol
 
 from config.schema import Metrics as Settings
-from gateway.control.load import EndpointLoad, Key
-from gateway.control.metrics_page import Gpu, PageError, Reader
+from gateway.control.load import EndpointLoad
+from gateway.control.metrics_page import Gpu, Key, PageError, Reader
 from gateway.control.page_client import NoPage
 from gateway.telemetry.metrics import Metrics
 
@@ -24,6 +24,8 @@ SLOWEST_QUIET = 1.0
 wake the scraper."""
 SLOWEST_FAILING = 60.0
 """Seconds from one try to the next at an endpoint that has no page."""
+FAILURES_TOLD = 3
+"""Failures in a row that are worth a line in the log."""
 CPU_SHARE = 0.05
 """The most of a core that the pages of one endpoint may take: of 10,000 models, one takes 0.1 s to read."""
 
@@ -72,9 +74,14 @@ class Pace:
         self._pause = self._interval
 
     @property
-    def slow(self) -> bool:
-        """The pause is longer than the interval."""
-        return self._pause > self._interval
+    def quiet(self) -> bool:
+        """Nothing goes on, so looks are rare."""
+        return self._quiet_for > QUIET
+
+    @property
+    def failures(self) -> int:
+        """Failures in a row."""
+        return self._failures
 
 
 class Scraper:
@@ -123,11 +130,10 @@ class Scraper:
             self._client.close()
 
     def wake(self) -> None:
-        """Something begins at the endpoint, so look now, if it was to be later than at the next interval."""
-        if self._pace.slow:
-            self._pace.wake()
-            if self._sleep is not None and not self._sleep.done():
-                self._sleep.set_result(None)
+        """Something begins at the endpoint: look now, and at the interval from now on."""
+        self._pace.wake()
+        if self._sleep is not None:
+            _wake(self._sleep)
 
     @property
     def healthy(self) -> bool:
@@ -135,9 +141,9 @@ class Scraper:
         return not self.failure
 
     @property
-    def slow(self) -> bool:
-        """It looks more rarely than the configuration says."""
-        return self._pace.slow
+    def quiet(self) -> bool:
+        """It looks rarely, since nothing goes on."""
+        return self._pace.quiet
 
     async def _rest(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -172,20 +178,19 @@ class Scraper:
         other = self.at > 0 and any((key in known) != (key in page.models) for key in page.changed)
         touched = self.load.update(page, own, now)
         self.gpus = page.gpus
-        if self.failure:
-            if self._told:
-                _log.info("reading the metrics of an endpoint again", extra={"endpoint": self._name})
-            self.failure, self._told = "", False
-        self.at = now
+        if self._told:
+            _log.info("reading the metrics of an endpoint again", extra={"endpoint": self._name})
+        self.failure, self._told, self.at = "", False, now
         self._taken(touched, now, other)
 
     def _fail(self, result: str, text: str) -> float:
         self._count(result)
         self.failure = text
-        if not self._told:
+        pause = self._pace.failed()
+        if self._pace.failures == FAILURES_TOLD and not self._told:
             _log.warning("cannot read the metrics of an endpoint", extra={"endpoint": self._name, "reason": text})
             self._told = True
-        return self._pace.failed()
+        return pause
 
     def _count(self, result: str) -> None:
         self._metrics.counter("penstock_scrapes_total", (result,)).value += 1

@@ -128,4 +128,3 @@ class Slots:
         taken = {*kept.used.values(), *(slot for slot, _ in kept.resting.values())}
         self._next = max(taken, default=-1) + 1
         self._free = sorted(set(range(self._next)) - taken)
-
