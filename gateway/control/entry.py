@@ -61,7 +61,10 @@ class Entry:
     def _allot(self, keys: set[Key]) -> None:
         for key in self.keys.keys() - keys:
             self._slots.release((self.address, *key))
+        fresh = keys - self.keys.keys()
         self.keys = {key: self._slots.allot((self.address, *key)) for key in sorted(keys)}
+        if self.scraper is not None and self.scraper.at:
+            self.publish(fresh, self.scraper.at)
 
     def _with_rows(self, models: Models) -> Models:
         return {

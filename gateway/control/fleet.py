@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, KeysView, Mapping
 from time import monotonic
 from typing import NamedTuple, Protocol
 
@@ -79,6 +79,7 @@ class Fleet:
         self._configurations = configurations
         self._clock = clock
         self._turns = asyncio.Semaphore(CONCURRENT_PAGES)
+        self._without: set[str] = set()
         self._failure: BaseException | None = None
 
     def sync(self, pools: Mapping[str, Pool], members: Members, states: States) -> dict[str, tuple[EndpointState, ...]]:
@@ -92,7 +93,7 @@ class Fleet:
         for address, where in places.items():
             for place, state in self._take(address, where):
                 told[place.pool][place.position] = state
-        self._read_pages(sources(pools, places))
+        self._read_pages(sources(pools, places), places.keys())
         self._slots.keep()
         return {name: tuple(each) for name, each in told.items()}
 
@@ -108,7 +109,7 @@ class Fleet:
             weight = place.endpoint.weight
             yield place, msgspec.structs.replace(place.state, models=models, slot=entry.slot, weight=weight)
 
-    def _drop(self, wanted: Collection[str]) -> None:
+    def _drop(self, wanted: KeysView[str]) -> None:
         """Let go of the endpoints that are in no pool any more, also of those that a control before this one knew."""
         for address in self.entries.keys() - wanted:
             entry = self.entries.pop(address)
@@ -138,7 +139,11 @@ class Fleet:
             for entry in self.entries.values():
                 self._stop(entry)
 
-    def _read_pages(self, found: Mapping[str, Source]) -> None:
+    def _read_pages(self, found: Mapping[str, Source], wanted: KeysView[str]) -> None:
+        if without := wanted - found.keys() - self._without:
+            text = "these endpoints would have one metrics page, so none is read: say `metrics` for each"
+            _log.warning(text, extra={"endpoints": sorted(without)})
+        self._without = wanted - found.keys()
         for address, entry in self.entries.items():
             source = found.get(address)
             if source != entry.source:
@@ -201,19 +206,18 @@ class Fleet:
 
 
 def sources(pools: Mapping[str, Pool], places: Mapping[str, list[Place]]) -> dict[str, Source]:
-    """Where the page of each endpoint is: what its configuration says, or the pool's port of its host. When that would be
-    the same page for several, it is nobody's: it is not known whose load it tells."""
-    found, derived = {}, defaultdict(list)
+    """Where the page of each endpoint is: what its configuration says, or the pool's port of its host. An endpoint has
+    none if that would be another's page, too: nobody knows whose load it tells."""
+    found: dict[str, Source] = {}
+    derived = set()
     for address, where in places.items():
-        place = where[0]
-        settings = pools[place.pool].metrics
-        page = place.endpoint.metrics
+        settings = pools[where[0].pool].metrics
+        page = where[0].endpoint.metrics
         if page is None:
             page = f"{address.rpartition(':')[0]}:{settings.port}"
-            derived[page].append(address)
+            derived.add(address)
         found[address] = Source(page, settings)
-    for page, addresses in derived.items():
-        if len(addresses) > 1 or any(found[other].address == page for other in found.keys() - set(addresses)):
-            for address in addresses:
-                del found[address]
-    return found
+    users = Counter(source.address for source in found.values())
+    return {
+        address: source for address, source in found.items() if address not in derived or users[source.address] == 1
+    }

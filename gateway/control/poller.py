@@ -25,8 +25,8 @@ SHORTEST_GAP = 0.05
 """Seconds between two polls of one endpoint, however often clients make a refresh necessary: an index reads the
 repository's directories, which is slow on an object store."""
 HEARTBEAT = 10.0
-"""Seconds from one index to the next of an endpoint whose metrics page tells when models come and go. It does not tell of
-a model that failed to load."""
+"""Seconds from one index to the next of an endpoint whose metrics page tells when models come and go. It does not tell
+when one failed to load."""
 
 _log = logging.getLogger(__name__)
 
