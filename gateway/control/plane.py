@@ -156,7 +156,7 @@ class Plane:
     def missing(self) -> list[str]:
         """Why this gateway is not ready, one reason each; empty if it is.
 
-        It is when each configured worker serves, each route's pool has a live endpoint, and no drain began.
+        It is when each configured worker serves, a pool of each route has a live endpoint, and no drain began.
         """
         reasons = ["draining"] if self.draining else []
         for index, worker in self._workers.items():
@@ -164,8 +164,9 @@ class Plane:
                 reasons.append(f"worker {index}: {reason}")
         states = self._pollers.states()
         for position, route in enumerate(self.config.routes):
-            if not any(state.live for state in states[route.to.pool]):
-                reasons.append(f"route {_label(route, position)}: {_dead(route.to.pool, states[route.to.pool])}")
+            if not any(state.live for pool in route.pools for state in states[pool]):
+                dead = "; ".join(_dead(pool, states[pool]) for pool in route.pools)
+                reasons.append(f"route {_label(route, position)}: {dead}")
         return reasons
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
