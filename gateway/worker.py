@@ -22,6 +22,7 @@ from gateway.signatures import Signatures
 from gateway.snapshot import Snapshot
 from gateway.telemetry.metrics import Metrics
 from gateway.world import World
+from routing.load_board import LoadBoard
 
 if TYPE_CHECKING:
     from gateway.ingress.watch import WatchSession
@@ -36,13 +37,21 @@ LAST_SHARE = 0.2
 
 
 class DataPlane:
-    """What one worker does for clients. `refresh` asks control to read a pool's inventory again.
+    """What one worker does for clients. `refresh` asks control to read a pool's inventory again; `board` is where all
+    workers count what they have in flight.
 
     `draining` fails health while requests are still taken; once `ending`, nothing that lasts is begun.
     """
 
-    def __init__(self, worker: int, metrics: Metrics, refresh: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        worker: int,
+        metrics: Metrics,
+        refresh: Callable[[str], Awaitable[None]],
+        board: LoadBoard | None = None,
+    ) -> None:
         self.worker = worker
+        self.board = board
         self.loop = asyncio.get_running_loop()
         self.refresh = refresh
         self.ready = False
