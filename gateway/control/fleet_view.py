@@ -75,7 +75,7 @@ def _model(entry: Entry, board: LoadBoard, key: tuple[str, str], state: ModelVer
         "in_flight": _in_flight(board, state.slot),
         "queue_depth": load.pending if known is not None else None,
         "executing": load.executing if known is not None else None,
-        "instances": known.instances if known is not None else None,
+        "instances": known.shape.instances if known is not None and known.shape is not None else None,
         "service_seconds": load.service or None,
         "others_requests": load.foreign_requests,
         "others_seconds": load.foreign,
