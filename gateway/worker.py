@@ -22,7 +22,9 @@ from gateway.signatures import Signatures
 from gateway.snapshot import Snapshot
 from gateway.telemetry.metrics import Metrics
 from gateway.world import World
+from routing.fleet import Fleet
 from routing.load_board import LoadBoard
+from routing.pickers import Tools
 
 if TYPE_CHECKING:
     from gateway.ingress.watch import WatchSession
@@ -51,7 +53,6 @@ class DataPlane:
         board: LoadBoard | None = None,
     ) -> None:
         self.worker = worker
-        self.board = board
         self.loop = asyncio.get_running_loop()
         self.refresh = refresh
         self.ready = False
@@ -64,7 +65,7 @@ class DataPlane:
         self.management = Management(self)
         self.watchers: set[WatchSession] = set()
         self._metrics = metrics
-        self._builder = Builder(metrics)
+        self._builder = Builder(metrics, Tools(Fleet(board, worker)))
         self._rest = RestService(self)
         self._grpc = GrpcService(self)
         self._listeners: list[Listener] = []

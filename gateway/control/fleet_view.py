@@ -12,10 +12,8 @@ from gateway.control.load import Load
 from gateway.telemetry.families import ENDPOINT_LIMIT
 from gateway.telemetry.metrics import Labels
 from gateway.world import EndpointState, ModelVersion
+from routing.endpoint import FORGOTTEN_SECONDS
 from routing.load_board import LoadBoard
-
-FORGOTTEN_SECONDS = 1.0
-"""Others' work, as the last page told it, fades by e in so long."""
 
 Pools = Mapping[str, tuple[EndpointState, ...]]
 
