@@ -26,7 +26,7 @@ from routing.fleet import Key
 from routing.pickers import Tools
 
 COMPARE_ALL: Final = 4
-SPILL: Final = 2.0
+SPILL: Final = 1.5
 OTHERS: Final = 4
 
 
@@ -48,10 +48,11 @@ class Picker:
         now = self._clock()
         if count <= COMPARE_ALL:
             return self._of_all(candidates, count, key, now)
-        own = self._aperture.own(candidates)
-        if own is None:
-            return self._of_two(candidates, key, now)
-        return self._of_own(own, candidates, key, now)
+        if not self._aperture.alone:
+            own = self._aperture.own(candidates, key, now)
+            if own:
+                return self._of_own(own, candidates, key, now)
+        return self._of_two(candidates, key, now)
 
     def _of_all(self, candidates: Sequence[Endpoint], count: int, key: Key, now: float) -> Endpoint:
         first = self._draw.first(candidates, now)
@@ -71,13 +72,13 @@ class Picker:
     def _of_own(self, own: tuple[OwnPart, ...], candidates: Sequence[Endpoint], key: Key, now: float) -> Endpoint:
         count = len(own)
         self._turn = turn = (self._turn + 1) % count
-        best = own[turn].endpoint
-        least = best.expected_wait(key, now)
+        best, part = own[turn]
+        least = best.expected_wait(key, now, part)
         for offset in range(1, count):
-            part = own[(turn + offset) % count]
-            wait = part.endpoint.expected_wait(key, now)
+            other, part = own[(turn + offset) % count]
+            wait = other.expected_wait(key, now, part)
             if wait < least:
-                best, least = part.endpoint, wait
+                best, least = other, wait
         if best.work(now) >= SPILL * best.usual_service:
             for _ in range(OTHERS):
                 other = candidates[self._draw.one(candidates, now)]

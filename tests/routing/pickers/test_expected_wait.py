@@ -8,7 +8,7 @@ import pytest
 
 from config.pools import Pick
 from routing.pickers import Picker, make
-from tests.support.fleet import Node
+from tests.support.fleet import KEY, Node
 from tests.support.pools import a_call
 
 CALL = a_call("m", "1")
@@ -87,9 +87,8 @@ def held(node: Node, times: int) -> Counter[str]:
 def test_one_of_several_gateways_stays_in_its_share_until_that_is_busy() -> None:
     node = Node(64)
     node.serve(0.02)
-    node.aperture.place(2, 8)
-    own = node.aperture.own(node.endpoints)
-    assert own is not None
+    node.aperture.place(2, [1.0] * 8)
+    own = node.aperture.own(node.endpoints, KEY, node.clock.now)
     mine = {part.endpoint.address for part in own}
     assert held(node, 8) == dict.fromkeys(mine, 1)
     assert held(node, 4).keys() <= mine
@@ -99,13 +98,10 @@ def test_one_of_several_gateways_stays_in_its_share_until_that_is_busy() -> None
 
 @pytest.mark.parametrize("nodes", [7, 12])
 def test_part_of_an_endpoint_gets_part_of_the_load(nodes: int) -> None:
-    node = Node(64)
-    node.serve(0.02)
     picked: Counter[str] = Counter()
     for place in range(nodes):
-        node.aperture.place(place, nodes)
         each = Node(64)
         each.serve(0.02)
-        each.aperture.place(place, nodes)
+        each.aperture.place(place, [1.0] * nodes)
         picked += held(each, 640 // nodes)
     assert max(picked.values()) <= 20
