@@ -165,4 +165,6 @@ def take_state(endpoint: Endpoint, state: EndpointState | None) -> bool:
     endpoint.known = state.known
     endpoint.reason = state.reason
     endpoint.inventory = state.models
+    if state.live and not before[0]:
+        endpoint.channel.hurry()
     return before != (state.live, state.known, state.models)
