@@ -204,4 +204,8 @@ def take_state(endpoint: Endpoint, state: EndpointState | None) -> bool:
     if state is None:
         changed, endpoint.live = not endpoint.live, True
         return changed
-    return endpoint.learn(state.live, state.known, state.reason, state.models, state.slot, state.weight)
+    dead = not endpoint.live
+    changed = endpoint.learn(state.live, state.known, state.reason, state.models, state.slot, state.weight)
+    if dead and endpoint.live:
+        endpoint.channel.hurry()
+    return changed

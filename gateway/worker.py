@@ -65,7 +65,7 @@ class DataPlane:
         self.management = Management(self)
         self.watchers: set[WatchSession] = set()
         self._metrics = metrics
-        self._builder = Builder(metrics, Tools(Fleet(board, worker)))
+        self._builder = Builder(metrics, tools=Tools(Fleet(board, worker)))
         self._rest = RestService(self)
         self._grpc = GrpcService(self)
         self._listeners: list[Listener] = []

@@ -62,6 +62,10 @@ class Channel(Protocol):
         """A request can be written right now."""
         ...
 
+    def hurry(self) -> None:
+        """Connect soon: the endpoint is known to be back."""
+        ...
+
     def unary(self, call: Call) -> Awaitable[Reply]:
         """Send one message, get one back."""
         ...

@@ -159,6 +159,7 @@ class Channel:
         self._heads: dict[bytes, bytes] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._failure = "not connected yet"
+        self._hurry = asyncio.Event()
 
     def __repr__(self) -> str:
         return f"<Channel {self.address}: {len(self._connections)} of {self._count} connected>"
@@ -177,6 +178,10 @@ class Channel:
             connection.close()
         self._wake_waiting()
 
+    def hurry(self) -> None:
+        """The endpoint is known to be back: connect now, and not after the backoff."""
+        self._hurry.set()
+
     @property
     def connections(self) -> int:
         """How many connections are open."""
@@ -188,13 +193,19 @@ class Channel:
             connection = await self._connect()
             if connection is None:
                 backoff = min(BACKOFF_CAP, max(BACKOFF_FIRST, backoff * 2))
-                await asyncio.sleep(backoff * (0.5 + self._random()))
+                await self._pause(backoff * (0.5 + self._random()))
                 continue
             self._connections.append(connection)
             self.connection_changed(connection)
             await connection.lost
             backoff = 0.0 if connection.h2.completed else max(BACKOFF_FIRST, backoff * 2)
-            await asyncio.sleep(min(backoff, BACKOFF_CAP))
+            await self._pause(min(backoff, BACKOFF_CAP))
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        self._hurry.clear()
 
     async def _connect(self) -> Connection | None:
         """A connection on which the server has said what it allows. Streams that are opened earlier may be too many for

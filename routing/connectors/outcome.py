@@ -17,6 +17,8 @@ LOADING = "is loading"
 QUEUE_REFUSALS = ("Exceeds maximum queue size", "Request timeout expired")
 NOT_READY, NO_VERSIONS = "is not at ready state", "has no available versions"
 STALE_INVENTORY = (NOT_READY, NO_VERSIONS)
+STOPPING = "Server is stopping, scheduler for model has stopped accepting new inference requests"
+NOT_HERE = (*STALE_INVENTORY, STOPPING)
 CLIENT_CODES = frozenset(
     {Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.ALREADY_EXISTS, Code.OUT_OF_RANGE, Code.FAILED_PRECONDITION}
 )
@@ -52,7 +54,7 @@ def from_status(code: int, message: str) -> GatewayError:
         return GatewayError(Code.UNKNOWN, text, fault=Fault.WORKER, executed=True)
     if message.endswith(QUEUE_REFUSALS):
         return GatewayError(known, message, fault=Fault.BUSY, executed=False, retry_after=1.0)
-    if message.endswith(STALE_INVENTORY):
+    if message.endswith(NOT_HERE):
         return GatewayError(known, message, fault=Fault.WORKER, executed=False)
     if known is Code.UNAVAILABLE:
         return GatewayError(known, message, fault=Fault.MODEL, executed=True)

@@ -16,6 +16,7 @@ from gateway.build import Builder, take_state
 from gateway.telemetry.metrics import Metrics
 from gateway.world import EndpointState, World
 from routing.call import Reply
+from routing.connectors.grpc_h2 import Channel
 from tests.support.channel import a_call
 from tests.support.data_plane import a_config, a_route, a_state
 from tests.support.deadline import eventually
@@ -213,6 +214,19 @@ def test_a_connection_that_comes_or_goes_is_a_change() -> None:
             await eventually(lambda: pool.generation > before)
             assert pool.candidates("m", "") == (pool.endpoints[1],)
         await eventually(lambda: len(pool.candidates("m", "")) == 2)
+
+    run(use)
+
+
+def test_an_endpoint_that_is_live_again_is_connected_to_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurried: list[str] = []
+    monkeypatch.setattr(Channel, "hurry", lambda channel: hurried.append(channel.address))
+
+    async def use(builder: Builder) -> None:
+        config = a_config("127.0.0.1:1")
+        for live in (True, True, False, False, True, True):
+            builder.build(a_world(config, p=a_state("", READY, live=live)))
+        assert hurried == ["127.0.0.1:1"] * 2, "at first and when it is back"
 
     run(use)
 

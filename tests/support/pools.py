@@ -33,6 +33,9 @@ class ScriptedChannel:
         self.calls: list[Call] = []
         self._answers = list(answers) or [OK]
 
+    def hurry(self) -> None:
+        """It is always connected, or never."""
+
     async def unary(self, call: Call) -> Reply:
         self.calls.append(call)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections import deque
 
@@ -188,6 +189,26 @@ def test_a_channel_comes_back_with_its_endpoint() -> None:
     finally:
         servers.pop().__exit__(None, None, None)
     assert len(changes) >= 3
+
+
+def test_one_who_knows_that_the_endpoint_is_back_need_not_wait_for_the_backoff() -> None:
+    class Longest(random.Random):
+        def random(self) -> float:
+            return 1e6
+
+    async def use(channel: Channel) -> None:
+        await asyncio.sleep(0.1)  # the first try has failed, the next is due in a day
+        with grpc_backend(port=port):
+            await asyncio.sleep(0.2)
+            assert not channel.connected
+            channel.hurry()
+            await eventually(lambda: channel.connected)
+            assert (await channel.unary(a_call(b"back"))).payload == b"back"
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    run(f"127.0.0.1:{port}", use, rng=Longest())
 
 
 def test_min_deadline() -> None:

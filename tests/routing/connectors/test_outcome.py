@@ -23,6 +23,12 @@ def block(*fields: tuple[bytes, bytes]):  # type: ignore[no-untyped-def]
         (5, "Request for unknown model: 'm' has no available versions", Fault.WORKER, False),
         (14, "the model says so", Fault.MODEL, True),
         (3, "unexpected shape", Fault.CLIENT, True),
+        (
+            14,
+            "[request id: 1] Server is stopping, scheduler for model has stopped accepting new inference requests",
+            Fault.WORKER,
+            False,
+        ),
         (5, "Request for unknown model: 'm' is not found", Fault.CLIENT, True),
         (13, "boom", Fault.MODEL, True),
         (99, "?", Fault.WORKER, True),
