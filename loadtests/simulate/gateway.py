@@ -43,6 +43,9 @@ class NoChannel:
         """Never called."""
         raise NotImplementedError
 
+    def hurry(self) -> None:
+        """Never called."""
+
 
 class Gateway:
     """One node. `scrape` reads all servers now and publishes that after a delay."""
