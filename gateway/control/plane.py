@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
+from time import monotonic
+from typing import Any
 
 from config.schema import Config, Route
+from gateway.control.fleet import Fleet
+from gateway.control.fleet_view import describe, gauges
 from gateway.control.poller import Client, Pollers
+from gateway.control.slots import Slots
 from gateway.control.triton import TritonClient
+from gateway.rundir import BOARD_SLOTS
 from gateway.tasks import spawn
 from gateway.telemetry.metrics import Metrics, Values, measure_process
 from gateway.telemetry.totals import Totals
 from gateway.version import version
 from gateway.world import EndpointState, Hello, Report, World
+from routing.load_board import LoadBoard
 
 PUBLISH_DELAY = 0.02
 """Seconds in which changes of several endpoints gather into one World."""
+
+DEATH_POLL = 0.05
+"""Seconds from one look to the next whether a worker that is gone has ended."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +40,7 @@ class _Worker:
         self.connected = False
         self.ready = False
         self.generation = 0
+        self.buried = False
 
     def missing(self) -> str | None:
         if not self.connected:
@@ -39,17 +51,28 @@ class _Worker:
 class Plane:
     """Control's state. `start` it, attach where worlds go, and hand it the workers' messages: it is a `link.Handler`.
 
-    `workers` is how many are configured; those with a number beyond it are served but not waited for.
+    `workers` is how many are configured; those with a number beyond it are served but not waited for. `board` is the
+    load board, in memory if not given; `slots` the file that keeps whose rows are whose.
     """
 
-    def __init__(self, config: Config, workers: int, client: Callable[[str], Client] = TritonClient) -> None:
+    def __init__(
+        self,
+        config: Config,
+        workers: int,
+        client: Callable[[str], Client] = TritonClient,
+        board: LoadBoard | None = None,
+        slots: str | None = None,
+    ) -> None:
         self.config = config
         self.draining = False
         self._metrics = Metrics()
         self._totals = Totals()
-        self._pollers = Pollers(config.pools, self._changed, self._metrics, client)
+        self.board = board or LoadBoard.create(None, BOARD_SLOTS, max(1, workers))
+        self.fleet = Fleet(self.board, Slots(self.board, slots), self._metrics, self._moved)
+        self._pollers = Pollers(config.pools, self._changed, self._metrics, client, self.fleet.paged)
         self._workers = {index: _Worker() for index in range(workers)}
         self._publishers: list[Callable[[World], None]] = []
+        self._pools: dict[str, tuple[EndpointState, ...]] = {}
         self._generation = 0
         self._polled = False
         self._dirty = False
@@ -70,6 +93,8 @@ class Plane:
         the control before this one would else lose all their endpoints for a moment."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pollers.run(), name="pollers")
+            group.create_task(self.fleet.run(), name="fleet")
+            group.create_task(self._bury(), name="load of dead workers")
             await self._pollers.first()
             self._polled = True
             self._publish()
@@ -86,8 +111,9 @@ class Plane:
         worker = self._workers.setdefault(hello.worker, _Worker())
         if worker.pid not in (None, hello.pid):
             self._totals.retire(_source(hello.worker))
+            self._clear_load(hello.worker)
             self._metrics.counter("penstock_worker_restarts_total", (str(hello.worker),)).value += 1
-        worker.pid, worker.connected, worker.ready = hello.pid, True, False
+        worker.pid, worker.connected, worker.ready, worker.buried = hello.pid, True, False, False
         _log.info("worker connected", extra={"worker": hello.worker, "worker_pid": hello.pid})
         self._tell()
 
@@ -115,6 +141,20 @@ class Plane:
         if self._dirty:
             self._publish()
 
+    async def _bury(self) -> None:
+        """What a worker had in flight ended with it, in the middle of anything. One that lives has only lost its
+        connection."""
+        while True:
+            for index, worker in self._workers.items():
+                if worker.pid is not None and not worker.connected and not worker.buried and not _alive(worker.pid):
+                    worker.buried = True
+                    self._clear_load(index)
+            await asyncio.sleep(DEATH_POLL)
+
+    def _clear_load(self, worker: int) -> None:
+        if worker < self.board.workers:
+            self.board.worker(worker).clear()
+
     # What the admin port shows
 
     def missing(self) -> list[str]:
@@ -133,13 +173,19 @@ class Plane:
                 reasons.append(f"route {_label(route, position)}: {dead}")
         return reasons
 
+    def fleet_view(self, pool: str, model: str) -> dict[str, Any]:
+        """All endpoints of one pool or, for "", of all; with one model or, for "", all of them. For `/v1/fleet`."""
+        return describe(self.fleet, self._pools, pool, model, monotonic())
+
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """The exposition that the `Accept` header asks for, and its content type."""
         ready = sum(worker.missing() is None for worker in self._workers.values())
         self._metrics.gauge("penstock_workers_ready").value = ready
         self._metrics.gauge("penstock_world_generation").value = self._generation
         measure_process(self._metrics, "control")
-        self._totals.update("control", self._metrics.snapshot())
+        values = self._metrics.snapshot()
+        values.gauges.update(gauges(self.fleet, self._pools))
+        self._totals.update("control", values)
         return self._totals.render(accept)
 
     def _changed(self) -> None:
@@ -159,10 +205,14 @@ class Plane:
         if not self._polled:
             return
         self._generation += 1
-        world = World(self._generation, self.config, self._pollers.states(), self.draining)
+        self._pools = self.fleet.sync(self.config.pools, self._pollers.endpoints(), self._pollers.states())
+        world = World(self._generation, self.config, self._pools, self.draining)
         for publish in self._publishers:
             publish(world)
         self._tell()
+
+    def _moved(self, address: str) -> None:
+        self._pollers.hint(address)
 
     def _tell(self) -> None:
         for listener in self._listeners:
@@ -171,6 +221,16 @@ class Plane:
 
 def _source(worker: int) -> str:
     return f"worker {worker}"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's, so it is there
+    return True
 
 
 def _label(route: Route, position: int) -> str:

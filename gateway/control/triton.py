@@ -1,4 +1,4 @@
-"""One poll of one Triton over gRPC: `ServerLive`, then `RepositoryIndex`.
+"""What control asks a Triton over gRPC: `ServerLive`, `RepositoryIndex`, and how a model executes.
 
 `ServerReady` is not asked: Triton 2.51 answers false while any model unloads and, after a failed load, until that model
 loads. Liveness and the state of each model decide.
@@ -14,6 +14,7 @@ import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from gateway.control.inventory import Poll
+from gateway.control.load import Shape
 from gateway.world import ModelVersion
 
 INDEX_LIMIT = 64 * 1024 * 1024
@@ -39,18 +40,36 @@ class TritonClient:
         self._channel: grpc.aio.Channel | None = None
 
     async def poll(self, timeout: float) -> Poll:
-        """Ask, each call within `timeout` seconds. Never raises for what the server does or fails to do."""
-        if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self._address, options=_OPTIONS)
-        stub = _services.GRPCInferenceServiceStub(self._channel)
+        """Is it live, and what has it? Each call within `timeout` seconds. Never raises for what the server does or
+        fails to do."""
+        live = await self.live(timeout)
+        return await self._index(self._stub(), timeout) if live.live else live
+
+    async def live(self, timeout: float) -> Poll:
+        """The same without the index."""
         try:
-            answer = await stub.ServerLive(_messages.ServerLiveRequest(), timeout=timeout)
+            answer = await self._stub().ServerLive(_messages.ServerLiveRequest(), timeout=timeout)
         except grpc.aio.AioRpcError as error:
             await self.close()
             return Poll(live=False, reason=_reason("ServerLive", error, timeout))
         if not answer.live:
             return Poll(live=False, reason="the server says that it is not live")
-        return await self._index(stub, timeout)
+        return Poll(live=True)
+
+    async def shape(self, model: str, version: str, timeout: float) -> Shape | None:
+        """How a model version executes; None if the server does not say."""
+        request = _messages.ModelConfigRequest(name=model, version=version)
+        try:
+            answer = await self._stub().ModelConfig(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            _log.debug("the configuration of %s is not known: %s", model, _reason("ModelConfig", error, timeout))
+            return None
+        return read_shape(answer.config)
+
+    def _stub(self) -> Any:
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self._address, options=_OPTIONS)
+        return _services.GRPCInferenceServiceStub(self._channel)
 
     async def _index(self, stub: Any, timeout: float) -> Poll:
         try:
@@ -82,6 +101,13 @@ def read_index(answer: Any) -> dict[str, dict[str, ModelVersion]]:
         if entry.version:
             versions[entry.version] = ModelVersion(entry.state or "UNKNOWN", entry.reason)
     return models
+
+
+def read_shape(config: Any) -> Shape:
+    """Of a `ModelConfig`. A group has its count on each of its GPUs, if it is on GPUs; passive ones execute nothing."""
+    active = [group for group in config.instance_group if not group.passive]
+    instances = sum(int(group.count) * max(1, len(group.gpus)) for group in active)
+    return Shape(max(1, instances), bool(config.model_transaction_policy.decoupled))
 
 
 def add_unlisted(models: dict[str, dict[str, ModelVersion]], statistics: Any) -> None:

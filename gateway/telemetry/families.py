@@ -65,6 +65,21 @@ _TABLE = (
     _endpoint("penstock_upstream_connections", "gauge", "Connections to an endpoint open now."),
     _endpoint("penstock_endpoint_ready", "gauge", "1 if the polls say that the endpoint is live, else 0."),
     _endpoint("penstock_endpoint_polls_total", "counter", "Readiness polls of an endpoint, ok or failed.", "result"),
+    _endpoint(
+        "penstock_endpoint_queue_depth",
+        "gauge",
+        "Requests that wait at an endpoint to be executed, of all clients, as its metrics page says.",
+        *("model", "version"),
+    ),
+    _endpoint(
+        "penstock_endpoint_service_seconds",
+        "gauge",
+        "Time that each request takes from an endpoint, by its metrics page; 0 until there was one.",
+        *("model", "version"),
+    ),
+    Family(
+        "penstock_scrapes_total", "counter", "Looks at the endpoints' metrics pages, by how they ended.", ("result",)
+    ),
     Family("penstock_workers_ready", "gauge", "Workers that are connected to control and serve."),
     Family("penstock_worker_restarts_total", "counter", "Workers started again after they ended.", ("worker",)),
     Family("penstock_loop_lag_seconds", "gauge", "How late the worker's event loop ran a timer.", ("worker",)),
