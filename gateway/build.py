@@ -10,20 +10,23 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from functools import partial
+from random import Random
 from typing import NamedTuple
 
 from config.match import compile_patterns
 from config.schema import Config, Pick
 from config.schema import Pool as PoolConfig
+from config.schema import Route as RouteConfig
+from gateway.routes import RouteLinker
 from gateway.snapshot import Route, Snapshot
 from gateway.telemetry.metrics import Metrics
 from gateway.world import EndpointState, World
-from routing.call import link
 from routing.connectors.grpc_h2 import Channel
 from routing.endpoint import Endpoint
 from routing.pickers import Tools, make
 from routing.pool import Pool
 from routing.tasks import spawn
+from routing.versions import Latest
 
 RETIREMENT = 60.0
 """Seconds that the last requests of an endpoint get when it leaves the configuration."""
@@ -50,14 +53,17 @@ class Backend(NamedTuple):
 
 
 class Builder:
-    """Builds snapshots and owns the parts that outlive them. `tools` has the load board and the clock."""
+    """Builds snapshots and owns the parts that outlive them. `tools` has the load board and the clock; `random` is who
+    decides by chance."""
 
-    def __init__(self, metrics: Metrics, tools: Tools | None = None) -> None:
+    def __init__(self, metrics: Metrics, tools: Tools | None = None, random: Random | None = None) -> None:
         self._metrics = metrics
         self._tools = tools or Tools()
         self._config: Config | None = None
         self._snapshot = Snapshot((), {})
+        self._random = random or Random()
         self._pools: dict[str, tuple[Pick, Pool]] = {}
+        self._latest: dict[str, Latest] = {}
         self._backends: dict[Key, Backend] = {}
         self._retiring: set[Backend] = set()
         self._outcomes: dict[Key, Counter[str]] = {}
@@ -77,13 +83,19 @@ class Builder:
     def _link(self, config: Config) -> Snapshot:
         self._drop_absent(config)
         pools = {name: self._pool(name, spec) for name, spec in config.pools.items()}
-        routes = []
-        for spec in config.routes:
-            target = spec.to or next(iter(spec.split.variants.values() if spec.split else ()))
-            pool = pools[target.pool]
-            route = Route(spec.name, pool, target.version or "", spec.timeout, link((), pool.forward), self._metrics)
-            routes.append((compile_patterns(spec.match.model), route))
-        return Snapshot(routes, pools)
+        link = RouteLinker(pools, self._latest_of, config.labels, self._random.random)
+        return Snapshot(
+            [(compile_patterns(spec.match.model), self._route(spec, link)) for spec in config.routes], pools
+        )
+
+    def _route(self, spec: RouteConfig, link: RouteLinker) -> Route:
+        return Route(spec.name, link.table(spec), spec.timeout, self._metrics)
+
+    def _latest_of(self, pool: Pool) -> Latest:
+        """The latest versions in this pool, which must not go back because a snapshot is built."""
+        latest = self._latest.setdefault(pool.name, Latest(pool))
+        latest.follow(pool)
+        return latest
 
     def _pool(self, name: str, spec: PoolConfig) -> Pool:
         pick, pool = self._pools.get(name, (None, None))
@@ -123,6 +135,7 @@ class Builder:
             self._retire(self._backends.pop(key))
         for name in self._pools.keys() - config.pools.keys():
             del self._pools[name]
+            self._latest.pop(name, None)
 
     def _retire(self, backend: Backend) -> None:
         self._retiring.add(backend)

@@ -93,7 +93,8 @@ class DataPlane:
     @property
     def serving(self) -> bool:
         """Each route has somewhere to go, and nothing is ending."""
-        return not self.draining and all(route.pool.live for route in self.snapshot.routes)
+        routes = self.snapshot.routes
+        return not self.draining and all(any(each.pool.live for each in route.table.defaults) for route in routes)
 
     def report(self) -> None:
         """Set the gauges of a report."""

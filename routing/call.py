@@ -20,7 +20,8 @@ class Call:
     `message` is a whole gRPC message with its 5-byte prefix, as one buffer or several to be written in order.
     `metadata` is an encoded HPACK fragment that travels upstream. `deadline` is in the event loop's time, None for
     none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint. `hash_key` is what the
-    pool's picker wants to know of it, if anything.
+    pool's picker wants to know of it, if anything. `route` and `variant` name what was chosen for it, by the gateway's
+    configuration.
     """
 
     __slots__ = (
@@ -31,8 +32,10 @@ class Call:
         "metadata",
         "method",
         "model",
+        "route",
         "sequence",
         "tried",
+        "variant",
         "version",
     )
 
@@ -47,6 +50,8 @@ class Call:
         deadline: float | None = None,
         sequence: str = "",
         hash_key: bytes = b"",
+        route: str = "",
+        variant: str = "",
     ) -> None:
         self.method = method
         self.model = model
@@ -56,6 +61,8 @@ class Call:
         self.deadline = deadline
         self.sequence = sequence
         self.hash_key = hash_key
+        self.route = route
+        self.variant = variant
         self.endpoint: Endpoint | None = None
         self.tried: tuple[Endpoint, ...] = ()
 

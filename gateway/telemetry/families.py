@@ -43,12 +43,17 @@ def _endpoint(name: str, kind: Kind, text: str, *more: str) -> Family:
 
 
 _TABLE = (
-    Family("penstock_requests_total", "counter", "Requests answered, by route.", ("route", "api", "code")),
+    Family(
+        "penstock_requests_total",
+        "counter",
+        "Requests answered, by route, and by variant where it has rules or a split.",
+        ("route", "api", "code", "variant"),
+    ),
     Family(
         "penstock_request_duration_seconds",
         "histogram",
         "From the first byte of a request to the last byte of its reply.",
-        ("route",),
+        ("route", "variant"),
         LATENCY_BOUNDS,
     ),
     Family("penstock_inflight", "gauge", "Requests being served now, by route.", ("route",)),

@@ -38,7 +38,7 @@ class LineDataPlane:
     def __init__(self, worker: int, metrics: Metrics, refresh: Refresh, board: LoadBoard) -> None:
         self.ready = False
         self._refresh = refresh
-        self._requests = metrics.counter("penstock_requests_total", ("fake", "inference", "OK"))
+        self._requests = metrics.counter("penstock_requests_total", ("fake", "inference", "OK", ""))
         self._connections = metrics.gauge("penstock_connections", ("fake", "lines"))
         self._open: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
