@@ -17,12 +17,14 @@ from config.match import compile_patterns
 from config.schema import Config, Pick
 from config.schema import Pool as PoolConfig
 from config.schema import Route as RouteConfig
+from gateway.policies import Shelf
 from gateway.routes import RouteLinker
 from gateway.snapshot import Route, Snapshot
 from gateway.telemetry.metrics import Metrics
 from gateway.world import EndpointState, World
 from routing.connectors.grpc_h2 import Channel
 from routing.endpoint import Endpoint
+from routing.health import Health
 from routing.pickers import Tools, make
 from routing.pool import Pool
 from routing.tasks import spawn
@@ -63,10 +65,13 @@ class Builder:
         self._snapshot = Snapshot((), {})
         self._random = random or Random()
         self._pools: dict[str, tuple[Pick, Pool]] = {}
+        self._current: dict[str, Pool] = {}
         self._latest: dict[str, Latest] = {}
         self._backends: dict[Key, Backend] = {}
         self._retiring: set[Backend] = set()
         self._outcomes: dict[Key, Counter[str]] = {}
+        self._ejections: dict[str, Counter[tuple[str, str]]] = {}
+        self._shelf = Shelf(metrics.counter, self._current, self._latest_of)
 
     def build(self, world: World) -> Snapshot:
         """The snapshot of this world."""
@@ -75,15 +80,23 @@ class Builder:
             self._config = world.config
         for name, pool in self._snapshot.pools.items():
             states = {state.address: state for state in world.pools.get(name, ())}
+            dead = [endpoint for endpoint in pool.endpoints if not endpoint.live]
             changes = [take_state(endpoint, states.get(endpoint.address)) for endpoint in pool.endpoints]
             if any(changes):
                 pool.changed()
+            for endpoint in dead:
+                if endpoint.live:
+                    pool.health.revived(endpoint)
         return self._snapshot
 
     def _link(self, config: Config) -> Snapshot:
         self._drop_absent(config)
         pools = {name: self._pool(name, spec) for name, spec in config.pools.items()}
-        link = RouteLinker(pools, self._latest_of, config.labels, self._random.random)
+        self._current.clear()
+        self._current.update(pools)
+        self._shelf.labels = config.labels
+        self._shelf.keep(config.routes)
+        link = RouteLinker(pools, self._latest_of, config.labels, self._random.random, self._shelf.policies_of)
         return Snapshot(
             [(compile_patterns(spec.match.model), self._route(spec, link)) for spec in config.routes], pools
         )
@@ -102,6 +115,9 @@ class Builder:
         if pool is None or pick != spec.pick:
             pool = Pool(name, make(spec.pick, self._tools), self._count_retry)
             self._pools[name] = (spec.pick, pool)
+        if pool.health.spec != spec.outliers:
+            pool.health = Health(name, spec.outliers)
+        pool.health.ejections = self._ejections.setdefault(name, Counter())
         wiring = Wiring(spec.connections, spec.connect_timeout, spec.message_bytes)
         endpoints = tuple(self._endpoint((name, each.address), wiring) for each in spec.endpoints)
         for endpoint in endpoints:
@@ -149,8 +165,8 @@ class Builder:
         await backend.channel.aclose()
         self._retiring.discard(backend)
 
-    def _count_retry(self, pool: str, reason: str) -> None:
-        self._metrics.counter("penstock_retries_total", (pool, reason)).value += 1
+    def _count_retry(self, route: str, reason: str) -> None:
+        self._metrics.counter("penstock_retries_total", (route, reason)).value += 1
 
     def report(self) -> None:
         """Set the gauges and counters of the endpoints, also of those that went: their counters must not go back."""
@@ -164,6 +180,16 @@ class Builder:
             metrics.gauge("penstock_upstream_connections", key).value = connections[key]
             for outcome, count in outcomes.items():
                 metrics.counter("penstock_upstream_requests_total", (*key, outcome)).value = count
+        for pool, ejections in self._ejections.items():
+            self._report_ejections(pool, ejections)
+
+    def _report_ejections(self, pool: str, ejections: Counter[tuple[str, str]]) -> None:
+        current = self._current.get(pool)
+        for (address, model), count in ejections.items():
+            labels = (pool, address, model)
+            out = current.health.ejected[address, model] if current is not None else 0
+            self._metrics.counter("penstock_ejections_total", labels).value = count
+            self._metrics.gauge("penstock_ejected", labels).value = out
 
     async def aclose(self) -> None:
         """Close all channels."""

@@ -37,9 +37,10 @@ class CommandError(Exception):
 def load_config(path: str) -> Config:
     """Read and check the file. Raises `CommandError` with all of its mistakes."""
     from config.load import ConfigError, load
+    from policies import registry
 
     try:
-        return load(path)
+        return load(path, policies=registry())
     except ConfigError as error:
         raise CommandError(str(error)) from error
     except OSError as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from config.routes import Route, Target
 from config.routes import Variant as Share
-from routing.call import Handler, link
+from routing.call import Policy, link
 from routing.match import compile_conditions
 from routing.pool import Pool
 from routing.split import Share as Weight
@@ -19,15 +19,21 @@ Labels = Mapping[str, Mapping[str, str]]
 
 class RouteLinker:
     """Links routes to what all of them share. `latest` knows the latest versions of a pool; `random` gives floats in
-    [0, 1)."""
+    [0, 1); `policies` are those of a route, from the outside in."""
 
     def __init__(
-        self, pools: Mapping[str, Pool], latest: Callable[[Pool], Latest], labels: Labels, random: Callable[[], float]
+        self,
+        pools: Mapping[str, Pool],
+        latest: Callable[[Pool], Latest],
+        labels: Labels,
+        random: Callable[[], float],
+        policies: Callable[[Route], Sequence[Policy]] = lambda route: (),
     ) -> None:
         self._pools = pools
         self._latest = latest
         self._labels = labels
         self._random = random
+        self._policies = policies
 
     def table(self, route: Route) -> Table:
         """Where the requests of a route go. Raises ValueError for what no checked configuration has: neither `to` nor
@@ -56,13 +62,10 @@ class RouteLinker:
         versions = self._versions(pool, version)
         fixed = "" if versions is not None else version
         model = target.model or ""
-        return Variant(route.name, name, pool, self._chain(pool), model=model, version=fixed, versions=versions)
+        chain = link(self._policies(route), pool.forward)
+        return Variant(route.name, name, pool, chain, model=model, version=fixed, versions=versions)
 
     def _versions(self, pool: Pool, version: str) -> VersionSource | None:
         if version == LATEST:
             return self._latest(pool)
         return Labelled(version, self._labels) if version and not version.isdecimal() else None
-
-    def _chain(self, pool: Pool) -> Handler:
-        """What happens to a call on its way to the pool."""
-        return link((), pool.forward)

@@ -20,24 +20,13 @@ class Call:
     `message` is a whole gRPC message with its 5-byte prefix, as one buffer or several to be written in order.
     `metadata` is an encoded HPACK fragment that travels upstream. `deadline` is in the event loop's time, None for
     none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint. `hash_key` is what the
-    pool's picker wants to know of it, if anything. `route` and `variant` name what was chosen for it, by the gateway's
-    configuration.
+    pool's picker wants to know of it, if anything. `route` and `variant` are names of the configuration, `principal`
+    who calls. `idempotent` is the route's word that executing it twice does no harm. `attempts` counts how often it was
+    sent, `deaths` how often the endpoint ended while it had it; endpoints in `tried` are not asked again.
     """
 
-    __slots__ = (
-        "deadline",
-        "endpoint",
-        "hash_key",
-        "message",
-        "metadata",
-        "method",
-        "model",
-        "route",
-        "sequence",
-        "tried",
-        "variant",
-        "version",
-    )
+    __slots__ = ("attempts", "deadline", "deaths", "endpoint", "hash_key", "idempotent", "message", "metadata",
+                 "method", "model", "principal", "route", "sequence", "tried", "variant", "version")  # fmt: skip
 
     def __init__(
         self,
@@ -61,10 +50,32 @@ class Call:
         self.deadline = deadline
         self.sequence = sequence
         self.hash_key = hash_key
-        self.route = route
-        self.variant = variant
         self.endpoint: Endpoint | None = None
         self.tried: tuple[Endpoint, ...] = ()
+        self.route = route
+        self.variant = variant
+        self.principal = ""
+        self.idempotent = False
+        self.attempts = 0
+        self.deaths = 0
+
+    def again(self) -> Call:
+        """The same request as a call of its own, to be sent beside this one: not to where this one was."""
+        other = Call(
+            self.method,
+            self.model,
+            self.version,
+            self.message,
+            metadata=self.metadata,
+            deadline=self.deadline,
+            sequence=self.sequence,
+            hash_key=self.hash_key,
+            route=self.route,
+            variant=self.variant,
+        )
+        other.tried = self.tried if self.endpoint is None else (*self.tried, self.endpoint)
+        other.principal, other.idempotent = self.principal, self.idempotent
+        return other
 
     def __repr__(self) -> str:
         version = f" version {self.version}" if self.version else ""

@@ -7,9 +7,12 @@ from collections import Counter
 
 import pytest
 
-from routing.connectors.outcome import broken
+from config.pools import Outliers
+from routing.budget import TAU
+from routing.connectors.outcome import AllBroken, NoOther, broken, from_status
 from routing.endpoint import Endpoint
-from routing.pool import MAX_ATTEMPTS, REMEMBERED_CANDIDATES, Pool, by_sequence
+from routing.pool import BUSY_MINIMUM, BUSY_SHARE, MAX_ATTEMPTS, REMEMBERED_CANDIDATES, Pool, by_sequence
+from tests.support.clock import Clock
 from tests.support.pools import OK, ScriptedChannel, a_call, a_pool, an_endpoint
 from transcoding.http2.errors import ErrorCode
 from transcoding.status import Code, Fault, GatewayError
@@ -98,19 +101,19 @@ def test_what_was_never_executed_goes_to_another_endpoint() -> None:
     bad, good = ScriptedChannel(refused()), ScriptedChannel()
     pool = a_pool(
         [an_endpoint("b:1", READY, good), an_endpoint("a:1", READY, bad)],
-        on_retry=lambda pool, reason: retries.update([(pool, reason)]),
+        on_retry=lambda *route_reason: retries.update([route_reason]),
     )
     assert [forward(pool) for _ in range(2)] == [OK, OK]
     assert (len(bad.calls), len(good.calls)) == (1, 2)
-    assert retries == {("p", "worker"): 1}
+    assert retries == {("", "worker"): 1}
 
 
 def test_a_connection_that_ended_is_no_reason_to_fail_when_there_is_no_other_endpoint() -> None:
     retries: Counter[tuple[str, str]] = Counter()
     channel = ScriptedChannel(not_taken(), OK)
-    pool = a_pool([an_endpoint("a:1", READY, channel)], on_retry=lambda *reason: retries.update([reason]))
+    pool = a_pool([an_endpoint("a:1", READY, channel)], on_retry=lambda *route_reason: retries.update([route_reason]))
     assert forward(pool) == OK
-    assert retries == {("p", "worker"): 1}
+    assert retries == {("", "worker"): 1}
     always = ScriptedChannel(not_taken())
     with pytest.raises(GatewayError, match="broke off"):
         forward(a_pool([an_endpoint("a:1", READY, always)]))
@@ -147,6 +150,94 @@ def test_attempts_are_bounded() -> None:
     with pytest.raises(GatewayError, match="gone"):
         forward(pool)
     assert sum(len(channel.calls) for channel in channels) == MAX_ATTEMPTS
+
+
+BOOM = from_status(13, "boom")
+FULL = from_status(14, "Exceeds maximum queue size")
+
+
+def fails(pool: Pool, times: int = 1, **call: str) -> list[str]:
+    """What so many calls said, "" for a good answer."""
+    said = []
+    for _ in range(times):
+        try:
+            forward(pool, **call)
+            said.append("")
+        except GatewayError as error:
+            said.append(error.message)
+    return said
+
+
+def test_an_endpoint_whose_model_fails_is_passed_over_until_a_probe_succeeds() -> None:
+    clock = Clock()
+    bad, good = ScriptedChannel(*[BOOM] * 5, OK), ScriptedChannel()
+    pool = a_pool([an_endpoint("a:1", READY, bad), an_endpoint("b:1", READY, good)], clock=clock)
+    assert fails(pool, 10).count("boom") == 5
+    assert fails(pool, 10) == [""] * 10
+    assert len(bad.calls) == 5
+    clock.now += 5
+    assert fails(pool, 10) == [""] * 10
+    assert len(bad.calls) > 6
+    assert pool.health.out == 0
+
+
+def test_a_failed_probe_costs_one_request_and_only_one_at_a_time_tries() -> None:
+    clock = Clock()
+
+    class Slow(ScriptedChannel):
+        async def unary(self, call):  # type: ignore[no-untyped-def]
+            self.calls.append(call)
+            await asyncio.sleep(0.01)
+            raise BOOM
+
+    bad, good = Slow(), ScriptedChannel()
+    pool = a_pool([an_endpoint("a:1", READY, bad), an_endpoint("b:1", READY, good)], clock=clock)
+    fails(pool, 10)
+    clock.now += 5
+
+    async def run() -> list[object]:
+        return await asyncio.gather(*(pool.forward(a_call()) for _ in range(20)), return_exceptions=True)
+
+    assert sum(isinstance(end, GatewayError) for end in asyncio.run(run())) == 1
+    assert len(bad.calls) == 6
+
+
+def test_broken_is_its_own_answer_and_is_not_said_of_a_model_that_is_not_loaded() -> None:
+    outliers = Outliers(consecutive=1, max_ejected=1.0, panic=0.0)
+    pool = a_pool([an_endpoint("a:1", READY, ScriptedChannel(BOOM))], outliers=outliers)
+    assert fails(pool, 2) == ["boom", "no endpoint of pool 'p' is fit for model 'm': calls to all of them failed"]
+    assert fails(pool, 1, model="other") == ["Request for unknown model: 'other' is not found"]
+    with pytest.raises(AllBroken) as caught:
+        forward(pool)
+    assert not caught.value.executed
+    assert 4.5 < (caught.value.retry_after or 0) <= 5.0
+
+
+def test_an_endpoint_that_was_tried_is_not_asked_again() -> None:
+    pool = a_pool([an_endpoint("a:1", READY)])
+    call = a_call()
+    call.tried = pool.endpoints
+    with pytest.raises(NoOther):
+        asyncio.run(pool.forward(call))
+
+
+def test_full_queues_are_not_stormed() -> None:
+    channels = [ScriptedChannel(FULL) for _ in range(3)]
+    pool = a_pool([an_endpoint(f"h{n}:1", READY, channel) for n, channel in enumerate(channels)], clock=Clock())
+    assert fails(pool, 1000) == [FULL.message] * 1000
+    assert sum(len(channel.calls) for channel in channels) <= 1000 * (1 + BUSY_SHARE) + BUSY_MINIMUM * TAU
+    assert pool.health.watched == 0
+
+
+def test_attempts_and_deaths_are_counted() -> None:
+    call = a_call()
+    gone = broken("a:1", ErrorCode.INTERNAL_ERROR, executed=True)
+    pool = a_pool(
+        [an_endpoint("a:1", READY, ScriptedChannel(refused())), an_endpoint("b:1", READY, ScriptedChannel(gone))]
+    )
+    with pytest.raises(GatewayError, match="broke off"):
+        asyncio.run(pool.forward(call))
+    assert (call.attempts, call.deaths) == (2, 1)
 
 
 @pytest.mark.parametrize("end", ["ok", "error", "cancelled"])
