@@ -65,6 +65,18 @@ _TABLE = (
     _endpoint("penstock_upstream_connections", "gauge", "Connections to an endpoint open now."),
     _endpoint("penstock_endpoint_ready", "gauge", "1 if the polls say that the endpoint is live, else 0."),
     _endpoint("penstock_endpoint_polls_total", "counter", "Readiness polls of an endpoint, ok or failed.", "result"),
+    Family(
+        "penstock_managed_replicas",
+        "gauge",
+        "Tritons that the gateway runs, by state: starting, ready, draining, down, crash_loop.",
+        ("pool", "state"),
+    ),
+    Family(
+        "penstock_managed_ends_total",
+        "counter",
+        "Tritons of the gateway that ended by themselves or did not come up.",
+        ("pool", "replica"),
+    ),
     Family("penstock_workers_ready", "gauge", "Workers that are connected to control and serve."),
     Family("penstock_worker_restarts_total", "counter", "Workers started again after they ended.", ("worker",)),
     Family("penstock_loop_lag_seconds", "gauge", "How late the worker's event loop ran a timer.", ("worker",)),
