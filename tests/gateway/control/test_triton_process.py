@@ -45,8 +45,9 @@ async def ready(tritons: ShellTritons, **changes: object) -> TritonProcess:
     return process
 
 
-async def fail_to_start(tritons: ShellTritons) -> None:
-    process = start(tritons, command=("/nowhere/tritonserver",))
+async def fail_to_start(tritons: ShellTritons, **changes: object) -> None:
+    tritons.live = False
+    process = start(tritons, **changes)
     try:
         await process.wait_ready(tritons.client(process.address), 5.0)
     finally:
@@ -95,12 +96,9 @@ def test_it_gets_the_words_of_its_launch_and_its_ports(tmp_path: Path) -> None:
 
 def test_one_that_ends_before_it_answers_says_what_it_said_last(tmp_path: Path) -> None:
     async def scene(tritons: ShellTritons) -> None:
-        tritons.live = False
         tritons.tell("die")
-        process = start(tritons)
         with pytest.raises(StartError, match=r"ended with exit status 3; it said: E error: told to die"):
-            await process.wait_ready(tritons.client(process.address), 5.0)
-        process.kill()
+            await fail_to_start(tritons)
 
     play(tmp_path, scene)
 
@@ -118,9 +116,8 @@ def test_one_that_does_not_answer_in_time(tmp_path: Path) -> None:
 
 def test_a_command_that_is_not_there(tmp_path: Path) -> None:
     async def scene(tritons: ShellTritons) -> None:
-        tritons.live = False
         with pytest.raises(StartError, match=r"ended with exit status 127; it said: .*/nowhere/tritonserver"):
-            await fail_to_start(tritons)
+            await fail_to_start(tritons, command=("/nowhere/tritonserver",))
 
     play(tmp_path, scene)
 
