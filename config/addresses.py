@@ -39,6 +39,20 @@ def check_admin(text: str) -> str:
     return text
 
 
+def check_host(text: str) -> str:
+    """`text`, where it is an IP address without brackets, or a name. Raises ValueError."""
+    if not (_is_ip(text) or _is_name(text)):
+        raise ValueError(f"expected an IP address or a host name, got {quote(text)}")
+    return text
+
+
+def check_name(text: str) -> str:
+    """`text`, where it is a DNS name, with or without its final dot. Raises ValueError."""
+    if _is_ip(text) or not _is_name(text.removesuffix(".")):
+        raise ValueError(f"expected a DNS name such as _grpc._tcp.triton.example, got {quote(text)}")
+    return text
+
+
 def normal(text: str) -> tuple[str, int]:
     """What two spellings of one valid `host:port` have in common."""
     host, port = split_address(text)

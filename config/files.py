@@ -11,7 +11,7 @@ from pathlib import Path as FilePath
 
 import msgspec
 
-from config.checks import Finding
+from config.findings import Finding
 from config.problems import Path
 from config.schema import Config, Tls
 

@@ -7,4 +7,7 @@ the directories that they mirror.
 from __future__ import annotations
 
 # routing/pickers/*.py
-PICKERS = ("least_inflight", "round_robin")
+PICKERS = ("expected_wait", "hash_ring", "least_inflight", "round_robin")
+
+# policies/*.py
+POLICIES = ("fallback", "hedge", "retry", "timeout")

@@ -7,9 +7,10 @@ them (`checks`), and the files they name (`files`).
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import msgspec.inspect
@@ -18,16 +19,20 @@ from config.checks import check, listener_name, route_name
 from config.decode import Decoder
 from config.files import check_files, resolve_paths
 from config.kinds import PICKERS
+from config.node import Node
 from config.nodes import MAX_BYTES, Unreadable, compose
 from config.problems import ConfigError, Problem
-from config.schema import Config
+from config.schema import Config, Route
 
 __all__ = ["ConfigError", "Problem", "load", "parse"]
 
+_NONE: Mapping[str, type[Node]] = MappingProxyType({})
 _CONFIG = msgspec.inspect.type_info(Config)
 
 
-def load(path: str | os.PathLike[str], pickers: Collection[str] = PICKERS) -> Config:
+def load(
+    path: str | os.PathLike[str], pickers: Collection[str] = PICKERS, policies: Mapping[str, type[Node]] = _NONE
+) -> Config:
     """The configuration in a file. Relative paths in it start at its folder. Raises ConfigError."""
     file = Path(path).absolute()
     try:
@@ -41,23 +46,28 @@ def load(path: str | os.PathLike[str], pickers: Collection[str] = PICKERS) -> Co
         text = content.decode()
     except UnicodeDecodeError as error:
         raise _not_utf8(str(path), error) from error
-    return parse(text, str(path), file.parent, pickers)
+    return parse(text, str(path), file.parent, pickers, policies)
 
 
 def parse(
-    text: str, source_name: str, base_dir: str | os.PathLike[str] | None = None, pickers: Collection[str] = PICKERS
+    text: str,
+    source_name: str,
+    base_dir: str | os.PathLike[str] | None = None,
+    pickers: Collection[str] = PICKERS,
+    policies: Mapping[str, type[Node]] = _NONE,
 ) -> Config:
     """The configuration in `text`; `source_name` stands for the file in messages. With `base_dir`, relative paths start
-    there and the files are looked at; without, paths stay as written and no file is touched. Raises ConfigError."""
+    there and the files are looked at; without, paths stay as written and no file is touched. `policies` is the type of
+    the options of each kind of policy; without it a policy is a mistake. Raises ConfigError."""
     try:
         root = compose(text)
     except Unreadable as error:
         raise ConfigError([Problem(source_name, error.line, error.column, "", error.message)]) from error
     if root is None:
         raise _whole(source_name, "expected a mapping with listen, pools and routes, got an empty file")
-    decoder = Decoder(source_name)
+    decoder = Decoder(source_name, policies)
     config: Config = decoder.decode(_CONFIG, root)
-    findings = [check(config, pickers)]
+    findings = [check(config, pickers, decoder.marks, decoder.options)]
     if base_dir is not None and config:
         config = resolve_paths(config, Path(base_dir))
         findings.append(check_files(config))
@@ -69,11 +79,16 @@ def parse(
 
 
 def _named(config: Config) -> Config:
-    return msgspec.structs.replace(
-        config,
-        listen=tuple(msgspec.structs.replace(item, name=listener_name(item)) for item in config.listen),
-        routes=tuple(msgspec.structs.replace(item, name=route_name(item)) for item in config.routes),
-    )
+    """The configuration with the names that nobody wrote, and with shared policies where routes name them."""
+    replace = msgspec.structs.replace
+    shared = {name: replace(policy, name=name) for name, policy in config.policies.items()}
+
+    def named(route: Route) -> Route:
+        policies = tuple(shared[policy.name] if policy.name else policy for policy in route.policies)
+        return replace(route, name=route_name(route), policies=policies)
+
+    listen = tuple(replace(item, name=listener_name(item)) for item in config.listen)
+    return replace(config, listen=listen, policies=shared, routes=tuple(map(named, config.routes)))
 
 
 def _whole(file: str, message: str) -> ConfigError:

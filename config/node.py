@@ -6,8 +6,13 @@ from typing import ClassVar
 
 import msgspec
 
+NAME = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
+"""What the names of pools, variants and shared policies match."""
+
 
 class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of every part of a configuration. `shorthand` is the field that a bare value stands for."""
+    """Base of every part of a configuration. `shorthand` is the field that a bare value stands for; of the fields in
+    `one_of`, exactly one is given."""
 
     shorthand: ClassVar[str | None] = None
+    one_of: ClassVar[tuple[str, ...]] = ()

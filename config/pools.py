@@ -1,15 +1,19 @@
-"""The types of `pools:` in a configuration file: endpoints, how they are found, watched and chosen, and what they load."""
+"""The types of `pools:` in a configuration file: endpoints, how they are found, watched and chosen, what they load."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
-from config.fields import HOUR, count, duration, number, one_or_several, size, text
+from config.fields import DAY, HOUR, KIB, MIB, count, duration, if_given, items, number, one_or_several, size, text
 from config.node import Node
 
-KIB, MIB = 1024, 1024 * 1024
+TIB = 1024**4
+
+VariableName = Annotated[str, text("The name of a variable", "variable")]
+VariableValue = Annotated[str, text("Its value", "setting")]
 
 
 class Endpoint(Node, frozen=True):
@@ -35,23 +39,26 @@ class Readiness(Node, frozen=True):
 
 
 class Metrics(Node, frozen=True):
-    """How control reads the queues of the endpoints: the port of their Prometheus pages, and how often. An endpoint that
-    has no page is asked ever more rarely; its queue is then what this gateway sent."""
+    """How control reads the queues of the endpoints: the port of their Prometheus pages, and how often. An endpoint
+    without a page is asked ever more rarely; its queue is then what this gateway sent."""
 
     port: Annotated[int, count("The port of the Prometheus page", high=65535)] = 8002
-    path: Annotated[str, text("The path of the page")] = "/metrics"
+    path: Annotated[str, text("The path of the page", "url_path")] = "/metrics"
     interval: Annotated[float, duration("From one look to the next", 0.02, HOUR)] = 0.15
     timeout: Annotated[float, duration("How long one look may take", 0.01, HOUR)] = 1.0
 
 
 class Discover(Node, frozen=True):
-    """Endpoints by DNS: all addresses of `dns` (host:port), or what the SRV records of `srv` name. Asked again when the
-    records' TTL is over, within the bounds."""
+    """Endpoints by DNS: all addresses of `dns`, or what the SRV records of `srv` name; one of the two. Asked again when
+    the records' TTL is over, within the bounds."""
 
-    dns: Annotated[str, text("host:port; each A and AAAA record is an endpoint", "endpoint")] | None = None
-    srv: Annotated[str, text("A name with SRV records, such as _grpc._tcp.triton.example")] | None = None
+    one_of = ("dns", "srv")
+
+    dns: Annotated[str, text("Name and port; each A and AAAA record is an endpoint", "endpoint")] | None = None
+    srv: Annotated[str, text("A name with SRV records, such as _grpc._tcp.triton.example", "dns_name")] | None = None
     nameserver: (
-        Annotated[str, text("host:port of the server to ask; that of the system if not given", "endpoint")] | None
+        Annotated[str, text("IP address and port of the server to ask; those of the system if not given", "nameserver")]
+        | None
     ) = None
     min_interval: Annotated[float, duration("No more often than this", 0.1, HOUR)] = 1.0
     max_interval: Annotated[float, duration("No more rarely than this", 0.1, HOUR)] = 30.0
@@ -63,7 +70,7 @@ class Pick(Node, frozen=True):
 
     shorthand = "kind"
 
-    kind: Annotated[str, text("The name of a picker", "picker")] = "expected_wait"
+    kind: Annotated[str, text("The name of a picker", "picker")] = "least_inflight"
     by: Annotated[str, text("What is hashed: header:NAME, principal, sequence or body", "hash_key")] = "body"
     bound: Annotated[float, number("Load of one endpoint against the mean", 1.0, 100.0)] = 1.25
 
@@ -84,20 +91,28 @@ class Outliers(Node, frozen=True):
 
 
 class Managed(Node, frozen=True):
-    """Tritons that the gateway starts itself. `gpus` lists the devices of each replica in turn ("0", "0,1"); without it,
-    none are hidden. `command` is what runs a Triton; the rest of its arguments are added."""
+    """Tritons that the gateway starts itself. `gpus` lists the devices of each replica in turn, such as 0 or "0,1";
+    without it, none are hidden. `command` is what runs a Triton; the rest of its arguments are added."""
 
     repository: Annotated[
-        tuple[Annotated[str, text("A model repository", "path")], ...], one_or_several("Model repositories")
+        tuple[Annotated[str, text("A model repository", "path")], ...], one_or_several("Folders with models")
     ]
     replicas: Annotated[int, count("How many to run", high=256)] = 1
     command: Annotated[
-        tuple[Annotated[str, text("A word of the command")], ...], one_or_several("What runs a Triton")
+        tuple[Annotated[str, text("A word of the command", "value")], ...],
+        if_given("What runs a Triton", bare_item=True),
     ] = ("tritonserver",)
-    arguments: tuple[Annotated[str, text("A further argument")], ...] = ()
-    environment: dict[str, Annotated[str, text("The value of a variable")]] = {}
-    gpus: tuple[Annotated[str, text("CUDA_VISIBLE_DEVICES of one replica")], ...] = ()
-    host: Annotated[str, text("The address that it binds")] = "127.0.0.1"
+    arguments: Annotated[
+        tuple[Annotated[str, text("An argument", "value")], ...], items("Further arguments, such as --log-verbose=1")
+    ] = ()
+    environment: Annotated[dict[VariableName, VariableValue], items("Variables beside those of the gateway")] = (
+        msgspec.field(default_factory=dict)
+    )
+    gpus: Annotated[
+        tuple[Annotated[str, text("The devices of one replica", "devices")], ...],
+        items("CUDA_VISIBLE_DEVICES of each replica in turn"),
+    ] = ()
+    host: Annotated[str, text("The address that it binds", "host")] = "127.0.0.1"
     ports: Annotated[int, count("The first port to try; any free one when 0", 0, 65000)] = 0
     start_timeout: Annotated[float, duration("How long it may take to be ready", 0.1, HOUR)] = 120.0
     drain_timeout: Annotated[float, duration("How long requests may take to end before it is stopped", 0, HOUR)] = 30.0
@@ -111,22 +126,22 @@ class DesiredModel(Node, frozen=True):
 
     shorthand = "name"
 
-    name: Annotated[str, text("The name of a model")]
-    config: Annotated[str, text("Its configuration as JSON, in place of config.pbtxt")] | None = None
+    name: Annotated[str, text("The name of a model", "model")]
+    config: Annotated[str, text("Its configuration as JSON, in place of config.pbtxt", "json")] | None = None
 
 
 class Models(Node, frozen=True):
-    """What the endpoints of a pool have loaded. `repository`: whatever they load themselves. `explicit`: those in `load`,
-    no others are touched. `on_demand`: those in `load` always, any other of the repository at its first request, as long
-    as there is room; the least recently used makes room for the next."""
+    """What the endpoints of a pool have loaded. `repository`: whatever they load themselves. `explicit`: those in
+    `load`, no others are touched. `on_demand`: those in `load` always, any other of the repository at its first
+    request, as long as there is room; the least recently used makes room for the next."""
 
     mode: Annotated[Literal["repository", "explicit", "on_demand"], Meta(description="Who decides what is loaded")] = (
         "repository"
     )
-    load: tuple[DesiredModel, ...] = ()
+    load: Annotated[tuple[DesiredModel, ...], items("Models that are loaded always")] = ()
     max_loaded: Annotated[int, count("Models loaded at once on one endpoint", high=100_000)] = 16
-    memory: Annotated[int, size("Memory for models on one endpoint", high=1024**5)] | None = None
-    idle_unload: Annotated[float, duration("Unload what nobody asked for so long", 0.1, 24 * HOUR)] | None = None
+    memory: Annotated[int, size("Memory for models on one endpoint", high=1024 * TIB)] | None = None
+    idle_unload: Annotated[float, duration("Unload what nobody asked for so long", 0.1, DAY)] | None = None
     load_timeout: Annotated[float, duration("How long one load may take", 0.1, HOUR)] = 120.0
     failure_backoff: Annotated[float, duration("How long a failed load is not tried again; it doubles", 0.1, HOUR)] = (
         5.0
@@ -139,7 +154,9 @@ class Models(Node, frozen=True):
 class Pool(Node, frozen=True):
     """Endpoints of one kind and how one of them is chosen. Exactly one of `endpoints`, `discover` and `managed`."""
 
-    endpoints: tuple[Endpoint, ...] = ()
+    one_of = ("endpoints", "discover", "managed")
+
+    endpoints: Annotated[tuple[Endpoint, ...], if_given("The Tritons of the pool")] = ()
     discover: Discover | None = None
     managed: Managed | None = None
     kind: Annotated[Literal["triton"], Meta(description="What the endpoints are")] = "triton"
@@ -151,9 +168,7 @@ class Pool(Node, frozen=True):
     slow_start: Annotated[float, duration("How long an endpoint that comes back gets less than its share", 0, HOUR)] = (
         10.0
     )
-    sequence_idle: Annotated[
-        float, duration("How long a sequence may pause before it is forgotten", 0.1, 24 * HOUR)
-    ] = 60.0
+    sequence_idle: Annotated[float, duration("How long a sequence may pause before it is forgotten", 0.1, DAY)] = 60.0
     connections: Annotated[int, count("Connections of one worker process to each endpoint", high=256)] = 1
     connect_timeout: Annotated[float, duration("How long connecting may take", high=HOUR)] = 2.0
     message_bytes: Annotated[int, size("One gRPC message from an endpoint", KIB, 2**31 - 1)] = 2**31 - 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 import msgspec
@@ -64,6 +64,12 @@ def listed(names: Iterable[str]) -> str:
     every = list(names)
     more = [f"and {len(every) - _LISTED} more"] if len(every) > _LISTED else []
     return ", ".join([*every[:_LISTED], *more])
+
+
+def joined(names: Sequence[str]) -> str:
+    """`a, b and c`; `none` for no names."""
+    *most, last = names or ["none"]
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -1,7 +1,8 @@
 """Single values: what a type asks for in words, and a plain YAML value read as that type.
 
 Numbers are decimal and nothing else: YAML 1.1 reads `010` as eight, `1:30` as ninety and `1e9` as text, so each of
-these is a mistake here. Text that YAML takes for a number or a boolean (`model: 123`, `name: on`) has to be quoted.
+these is a mistake here; and a flag is `true` or `false`, not `yes` or `on`. Text that YAML takes for a number or a
+boolean (`model: 123`, `name: on`) has to be quoted, but for the forms that keep any value as it is written.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ def describe(kind: mi.Type) -> str:
         return f"one of: {listed([one, *more])}" if more else one
     if "form" in extra:
         return FORMS[extra["form"]].expected
+    if isinstance(kind, mi.BoolType):
+        return "true or false"
     return "a whole number" + _bounds(kind, extra)
 
 
@@ -65,6 +68,8 @@ def read_scalar(kind: mi.Type, node: yaml.Node) -> Any:
         raise ValueError(f"expected {describe(kind)}, got {found(node)}")
     if isinstance(bare_kind, mi.LiteralType):
         return _read_literal(bare_kind, node)
+    if isinstance(bare_kind, mi.BoolType):
+        return _read_flag(node)
     if "form" in extra:
         value = _read_form(extra["form"], node)
     else:
@@ -94,6 +99,12 @@ def _read_literal(kind: mi.LiteralType, node: yaml.ScalarNode) -> Any:
             return value
     hint = did_you_mean(node.value, map(str, kind.values))
     raise ValueError(f"expected {describe(kind)}; got {found(node)}{hint}")
+
+
+def _read_flag(node: yaml.ScalarNode) -> bool:
+    if node.style or node.value not in ("true", "false"):
+        raise ValueError(f"expected true or false, got {found(node)}")
+    return bool(node.value == "true")
 
 
 def _read_form(name: str, node: yaml.ScalarNode) -> Any:

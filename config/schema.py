@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
-from config.fields import HOUR, count, duration, several, size, text
-from config.node import Node
-from config.pools import Discover, Endpoint, Managed, Metrics, Models, Outliers, Pick, Pool, Readiness
+from config.fields import HOUR, KIB, MIB, count, duration, flag, items, several, size, text
+from config.node import NAME, Node
+from config.pools import DesiredModel, Discover, Endpoint, Managed, Metrics, Models, Outliers, Pick, Pool, Readiness
 from config.routes import (
     Condition,
     Match,
@@ -27,17 +28,18 @@ from config.routes import (
 )
 
 __all__ = [
-    "Admin", "ApiClass", "Condition", "Config", "Deadlines", "Discover", "Drain", "Endpoint", "Limits", "Listener",
-    "Managed", "Match", "Metrics", "Models", "Node", "Outliers", "Pick", "PolicySpec", "Pool", "PoolName", "Readiness",
-    "Route", "Rule", "Split", "Sticky", "Target", "Tls", "Variant",
+    "Admin", "ApiClass", "Condition", "Config", "Deadlines", "DesiredModel", "Discover", "Drain", "Endpoint", "Limits",
+    "Listener", "Managed", "Match", "Metrics", "Models", "Node", "Outliers", "Pick", "PolicySpec", "Pool", "PoolName",
+    "Readiness", "Route", "Rule", "Split", "Sticky", "Target", "Tls", "Variant",
 ]  # fmt: skip
 
 ApiClass = Literal["inference", "metadata", "statistics", "repository", "trace", "logging", "shared_memory"]
 DEFAULT_APIS: tuple[ApiClass, ...] = ("inference", "metadata", "statistics")
 
-KIB, MIB = 1024, 1024 * 1024
-
-PoolName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+PoolName = Annotated[str, Meta(pattern=NAME)]
+PolicyName = Annotated[str, Meta(pattern=NAME)]
+ModelName = Annotated[str, text("The name of a model", "model")]
+Label = Annotated[str, text("A name for a version", "label")]
 
 
 class Tls(Node, frozen=True):
@@ -85,7 +87,7 @@ class Listener(Node, frozen=True):
     limits: Limits = Limits()
     deadlines: Deadlines = Deadlines()
     tell_route: Annotated[
-        bool, Meta(description="Answers say in headers, or metadata, which route, variant and version they came from")
+        bool, flag("Whether answers say in headers, or metadata, which route, variant and version they came from")
     ] = True
     forward_headers: Annotated[
         tuple[Annotated[str, text("A header name", "header")], ...],
@@ -114,10 +116,13 @@ class Config(Node, frozen=True):
     listen: Annotated[tuple[Listener, ...], several("The ports for clients")]
     pools: Annotated[dict[PoolName, Pool], several("Groups of endpoints, by name")]
     routes: Annotated[tuple[Route, ...], several("Which model goes where; the first route that matches takes it")]
+    policies: Annotated[dict[PolicyName, PolicySpec], items("Policies that routes share, by name")] = msgspec.field(
+        default_factory=dict
+    )
     labels: Annotated[
-        dict[str, dict[str, Annotated[str, text("A version", "version")]]],
-        Meta(description="Names for versions, by model: {resnet50: {stable: 2}}"),
-    ] = {}
+        dict[ModelName, dict[Label, Annotated[str, text("A version", "version")]]],
+        items("Names for versions, by model: {resnet50: {stable: 2}}"),
+    ] = msgspec.field(default_factory=dict)
     admin: Admin = Admin()
     workers: Annotated[int, count("Worker processes; auto is one per core", 0, 1024)] | Literal["auto"] = "auto"
     drain: Drain = Drain()

@@ -1,4 +1,4 @@
-"""Durations and sizes as an operator writes them: `250ms`, `1m30s`, `64MiB`.
+"""Durations, sizes and shares as an operator writes them: `250ms`, `1m30s`, `64MiB`, `20%`.
 
 A bare number is seconds, or bytes. A size names its base: `KiB MiB GiB` are powers of 1024, `kB MB GB` powers of 1000;
 a lone `k` or `M` means one to some readers and the other to the rest, so it is refused.
@@ -11,6 +11,7 @@ from decimal import Decimal
 
 DURATION = "a duration such as 250ms, 10s or 1m30s"
 SIZE = "a size such as 64MiB, 500kB or 1048576"
+NUMBER = "a number such as 0.2, 20% or 3"
 
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
 _SECONDS = {
@@ -65,6 +66,19 @@ def parse_size(text: str) -> int:
     if size != int(size):
         raise ValueError(f"expected a whole number of bytes, got {text[:40]!r}")
     return int(size)
+
+
+def parse_number(text: str) -> float:
+    """A decimal number ≥ 0, or a share of one in percent: `20%` is 0.2. Raises ValueError."""
+    number = text.removesuffix("%")
+    if not re.fullmatch(_NUMBER, number):
+        raise ValueError(f"expected {NUMBER}, got {text[:40]!r}")
+    return float(Decimal(number) / 100 if text.endswith("%") else Decimal(number))
+
+
+def format_number(number: float) -> str:
+    """The shortest way to write a number from 1e-9 to 1e15, or 0; `parse_number` reads it back."""
+    return f"{Decimal(repr(number)):f}".removesuffix(".0")
 
 
 def format_duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 from config.match import compile_patterns
-from config.schema import Config
+from config.schema import Config, Pick
 from config.schema import Pool as PoolConfig
 from gateway.snapshot import Route, Snapshot
 from gateway.telemetry.metrics import Metrics
@@ -56,7 +56,7 @@ class Builder:
         self._metrics = metrics
         self._config: Config | None = None
         self._snapshot = Snapshot((), {})
-        self._pools: dict[str, tuple[str, Pool]] = {}
+        self._pools: dict[str, tuple[Pick, Pool]] = {}
         self._backends: dict[Key, Backend] = {}
         self._retiring: set[Backend] = set()
         self._outcomes: dict[Key, Counter[str]] = {}
@@ -78,15 +78,16 @@ class Builder:
         pools = {name: self._pool(name, spec) for name, spec in config.pools.items()}
         routes = []
         for spec in config.routes:
-            pool = pools[spec.to.pool]
-            route = Route(spec.name, pool, spec.to.version or "", spec.timeout, link((), pool.forward), self._metrics)
+            target = spec.to or next(iter(spec.split.variants.values() if spec.split else ()))
+            pool = pools[target.pool]
+            route = Route(spec.name, pool, target.version or "", spec.timeout, link((), pool.forward), self._metrics)
             routes.append((compile_patterns(spec.match.model), route))
         return Snapshot(routes, pools)
 
     def _pool(self, name: str, spec: PoolConfig) -> Pool:
-        pick, pool = self._pools.get(name, ("", None))
+        pick, pool = self._pools.get(name, (None, None))
         if pool is None or pick != spec.pick:
-            pool = Pool(name, make(spec.pick), self._count_retry)
+            pool = Pool(name, make(spec.pick.kind), self._count_retry)
             self._pools[name] = (spec.pick, pool)
         wiring = Wiring(spec.connections, spec.connect_timeout, spec.message_bytes)
         endpoints = tuple(self._endpoint((name, each.address), wiring) for each in spec.endpoints)

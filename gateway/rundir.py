@@ -1,4 +1,4 @@
-"""The directory that the processes of one gateway share: control's socket, and the configuration in force.
+"""The directory that the processes of one gateway share: control's socket, the configuration in force, the load board.
 
 Only this user may enter it. The configuration is kept here as checked, so that a control that is started again goes on
 with it, whatever the operator is doing to the file meanwhile.
@@ -6,6 +6,8 @@ with it, whatever the operator is doing to the file meanwhile.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -13,6 +15,9 @@ import tempfile
 import msgspec
 
 from config.schema import Config
+from routing.load_board import LoadBoard
+
+_log = logging.getLogger(__name__)
 
 _LONGEST_SOCKET_PATH = 100
 """sockaddr_un has room for 107 bytes, unix(7)."""
@@ -24,6 +29,8 @@ class RunDirectory:
     def __init__(self, path: str) -> None:
         self.path = path
         self.socket = os.path.join(path, "control.sock")
+        self.slots = os.path.join(path, "slots.msgpack")
+        self._board = os.path.join(path, "load_board")
         self._config = os.path.join(path, "config.msgpack")
         self._announced = os.path.join(path, "announced")
 
@@ -46,6 +53,27 @@ class RunDirectory:
         """The configuration in force. Raises `OSError` if there is none."""
         with open(self._config, "rb") as file:
             return msgspec.msgpack.decode(file.read(), type=Config)
+
+    def open_board(self, slots: int, workers: int) -> LoadBoard:
+        """The load board, for control: the one of the control before, so that what the workers count goes on counting,
+        or a new one. Raises `OSError`."""
+        try:
+            board = LoadBoard.attach(self._board)
+        except FileNotFoundError:
+            pass
+        except ValueError as error:
+            _log.error("the load board is made anew: %s", error)
+        else:
+            if (board.slots, board.workers) == (slots, workers):
+                return board
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.slots)  # of another board
+        return LoadBoard.create(self._board, slots, workers)
+
+    def attach_board(self) -> LoadBoard:
+        """The load board, for a worker, which has heard of control. Raises `OSError`, and `ValueError` for a broken
+        one."""
+        return LoadBoard.attach(self._board)
 
     def announce_once(self) -> bool:
         """True the first time."""

@@ -14,21 +14,26 @@ from config.schema import Config
 
 class ModelVersion(msgspec.Struct, frozen=True, tag=False, gc=False):
     """One version of a model on one endpoint, as the repository index tells it. `state` is READY, LOADING, UNLOADING,
-    UNAVAILABLE or UNKNOWN; `reason` is Triton's own text. It holds strings only, so the collector need not track it."""
+    UNAVAILABLE or UNKNOWN; `reason` is Triton's own text; `slot` is its row of the load board while it is READY, -1 if
+    it has none. It holds no containers, so the collector need not track it."""
 
     state: str
     reason: str = ""
+    slot: int = -1
 
 
 class EndpointState(msgspec.Struct, frozen=True):
     """What the last polls of one endpoint said. `models` maps name to version to state; a model of the repository that
-    was never loaded has no versions. `known` is False until an index was read once."""
+    was never loaded has no versions. `known` is False until an index was read once. `weight` is its share of the load
+    beside others; `slot` is its row of the load board, -1 if it has none."""
 
     address: str
     live: bool
     known: bool = False
     models: dict[str, dict[str, ModelVersion]] = {}
     reason: str = ""
+    slot: int = -1
+    weight: float = 1.0
 
 
 class World(msgspec.Struct, frozen=True, tag="world"):

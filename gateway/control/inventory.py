@@ -31,11 +31,16 @@ class Inventory:
         self._readiness = readiness
         self._polled = False
         self._against = 0
+        self._moving = False
 
     def observe(self, poll: Poll) -> bool:
         """Take in the result of a poll. True if the workers need to know: liveness or a model's state changed."""
         before = self.state
         live = self._decide(poll.live)
+        if poll.models is not None:
+            self._moving = any(
+                one.state in ("LOADING", "UNLOADING") for versions in poll.models.values() for one in versions.values()
+            )
         self.state = EndpointState(
             before.address,
             live=live,
@@ -45,6 +50,11 @@ class Inventory:
         )
         first, self._polled = not self._polled, True
         return first or _told(before) != _told(self.state)
+
+    @property
+    def settled(self) -> bool:
+        """It is live, its models are known, and none is on its way from one state to another."""
+        return self.state.live and self.state.known and not self._moving
 
     def _decide(self, live: bool) -> bool:
         if live == self.state.live:

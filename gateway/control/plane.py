@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 
 from config.schema import Config, Route
+from gateway.control.fleet import Fleet
 from gateway.control.poller import Client, Pollers
+from gateway.control.slots import Slots
 from gateway.control.triton import TritonClient
 from gateway.tasks import spawn
 from gateway.telemetry.metrics import Metrics, Values, measure_process
 from gateway.telemetry.totals import Totals
 from gateway.version import version
 from gateway.world import EndpointState, Hello, Report, World
+from routing.load_board import LoadBoard
 
 PUBLISH_DELAY = 0.02
 """Seconds in which changes of several endpoints gather into one World."""
+
+BOARD_SLOTS = 65_536
+"""Rows of the load board: 64 endpoints with 1,000 models each."""
+DEATH_POLL = 0.05
+"""Seconds from one look to the next whether a worker that is gone has ended."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,15 +48,25 @@ class _Worker:
 class Plane:
     """Control's state. `start` it, attach where worlds go, and hand it the workers' messages: it is a `link.Handler`.
 
-    `workers` is how many are configured; those with a number beyond it are served but not waited for.
+    `workers` is how many are configured; those with a number beyond it are served but not waited for. `board` is the
+    load board, in memory if not given; `slots` the file that keeps whose rows are whose.
     """
 
-    def __init__(self, config: Config, workers: int, client: Callable[[str], Client] = TritonClient) -> None:
+    def __init__(
+        self,
+        config: Config,
+        workers: int,
+        client: Callable[[str], Client] = TritonClient,
+        board: LoadBoard | None = None,
+        slots: str | None = None,
+    ) -> None:
         self.config = config
         self.draining = False
         self._metrics = Metrics()
         self._totals = Totals()
-        self._pollers = Pollers(config.pools, self._changed, self._metrics, client)
+        self.board = board or LoadBoard.create(None, BOARD_SLOTS, max(1, workers))
+        self.fleet = Fleet(self.board, Slots(self.board, slots), self._metrics, self._moved)
+        self._pollers = Pollers(config.pools, self._changed, self._metrics, client, self.fleet.paged)
         self._workers = {index: _Worker() for index in range(workers)}
         self._publishers: list[Callable[[World], None]] = []
         self._generation = 0
@@ -70,6 +89,7 @@ class Plane:
         the control before this one would else lose all their endpoints for a moment."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pollers.run(), name="pollers")
+            group.create_task(self.fleet.run(), name="fleet")
             await self._pollers.first()
             self._polled = True
             self._publish()
@@ -86,6 +106,7 @@ class Plane:
         worker = self._workers.setdefault(hello.worker, _Worker())
         if worker.pid not in (None, hello.pid):
             self._totals.retire(_source(hello.worker))
+            self._clear_load(hello.worker)
             self._metrics.counter("penstock_worker_restarts_total", (str(hello.worker),)).value += 1
         worker.pid, worker.connected, worker.ready = hello.pid, True, False
         _log.info("worker connected", extra={"worker": hello.worker, "worker_pid": hello.pid})
@@ -98,6 +119,7 @@ class Plane:
         self._totals.mute(_source(hello.worker))
         if not self.draining:
             _log.warning("worker disconnected", extra={"worker": hello.worker, "worker_pid": hello.pid})
+        spawn(self._clear_when_dead(hello), f"load of worker {hello.worker}")
         self._tell()
 
     def report(self, report: Report) -> None:
@@ -115,12 +137,26 @@ class Plane:
         if self._dirty:
             self._publish()
 
+    async def _clear_when_dead(self, hello: Hello) -> None:
+        """What a worker had in flight ended with it, which may have been in the middle of anything. One that lives has
+        only lost its connection."""
+        worker = self._workers[hello.worker]
+        while worker.pid == hello.pid and not worker.connected:
+            if not _alive(hello.pid):
+                self._clear_load(hello.worker)
+                return
+            await asyncio.sleep(DEATH_POLL)
+
+    def _clear_load(self, worker: int) -> None:
+        if worker < self.board.workers:
+            self.board.worker(worker).clear()
+
     # What the admin port shows
 
     def missing(self) -> list[str]:
         """Why this gateway is not ready, one reason each; empty if it is.
 
-        It is when each configured worker serves, each route's pool has a live endpoint, and no drain began.
+        It is when each configured worker serves, a pool of each route has a live endpoint, and no drain began.
         """
         reasons = ["draining"] if self.draining else []
         for index, worker in self._workers.items():
@@ -128,8 +164,9 @@ class Plane:
                 reasons.append(f"worker {index}: {reason}")
         states = self._pollers.states()
         for position, route in enumerate(self.config.routes):
-            if not any(state.live for state in states[route.to.pool]):
-                reasons.append(f"route {_label(route, position)}: {_dead(route.to.pool, states[route.to.pool])}")
+            if not any(state.live for pool in route.pools for state in states[pool]):
+                dead = "; ".join(_dead(pool, states[pool]) for pool in route.pools)
+                reasons.append(f"route {_label(route, position)}: {dead}")
         return reasons
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
@@ -158,10 +195,14 @@ class Plane:
         if not self._polled:
             return
         self._generation += 1
-        world = World(self._generation, self.config, self._pollers.states(), self.draining)
+        pools = self.fleet.sync(self.config.pools, self._pollers.endpoints(), self._pollers.states())
+        world = World(self._generation, self.config, pools, self.draining)
         for publish in self._publishers:
             publish(world)
         self._tell()
+
+    def _moved(self, address: str) -> None:
+        self._pollers.hint(address)
 
     def _tell(self) -> None:
         for listener in self._listeners:
@@ -170,6 +211,16 @@ class Plane:
 
 def _source(worker: int) -> str:
     return f"worker {worker}"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's, so it is there
+    return True
 
 
 def _label(route: Route, position: int) -> str:

@@ -1,4 +1,8 @@
-"""When endpoints are polled: each at its interval with jitter, at once on demand, never many at a time."""
+"""When endpoints are polled: each at its interval with jitter, at once on demand, never many at a time.
+
+Liveness each time. The repository's index too, unless a metrics page tells when models come and go: then when it does,
+on demand, while a model loads or unloads, and now and then.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from config.schema import Pool
+from config.schema import Endpoint, Pool
 from gateway.control.inventory import Inventory, Poll
 from gateway.control.triton import TritonClient
 from gateway.telemetry.metrics import Metrics
@@ -20,6 +24,9 @@ JITTER = 0.1
 SHORTEST_GAP = 0.05
 """Seconds between two polls of one endpoint, however often clients make a refresh necessary: an index reads the
 repository's directories, which is slow on an object store."""
+HEARTBEAT = 10.0
+"""Seconds from one index to the next of an endpoint whose metrics page tells when models come and go. It does not tell
+when one failed to load."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,32 +35,40 @@ class Client(Protocol):
     """What polls an endpoint."""
 
     async def poll(self, timeout: float) -> Poll:
-        """Ask within `timeout` seconds a call."""
+        """Ask for liveness and the index, within `timeout` seconds a call."""
+
+    async def live(self, timeout: float) -> Poll:
+        """Ask for liveness alone."""
 
     async def close(self) -> None:
         """Let go of the connection."""
 
 
 class EndpointPoller:
-    """Polls one endpoint of one pool until closed, and calls `changed` when the workers need to know."""
+    """Polls one endpoint of one pool until closed, and calls `changed` when the workers need to know. `paged` says
+    whether its metrics page tells when models come and go."""
 
     def __init__(
         self,
         pool: str,
-        inventory: Inventory,
+        endpoint: Endpoint,
         settings: Pool,
         client: Client,
         slots: asyncio.Semaphore,
         changed: Callable[[], None],
         metrics: Metrics,
+        paged: Callable[[str], bool],
     ) -> None:
-        self.inventory = inventory
+        self.endpoint = endpoint
+        self.inventory = Inventory(endpoint.address, settings.readiness)
         self._pool = pool
         self._readiness = settings.readiness
         self._client = client
         self._slots = slots
         self._changed = changed
-        labels = (pool, inventory.state.address)
+        self._paged = paged
+        self._index_due = 0.0
+        labels = (pool, endpoint.address)
         self._ready = metrics.gauge("penstock_endpoint_ready", labels)
         self._good = metrics.counter("penstock_endpoint_polls_total", (*labels, "ok"))
         self._bad = metrics.counter("penstock_endpoint_polls_total", (*labels, "failed"))
@@ -79,6 +94,10 @@ class EndpointPoller:
         async with self._end:
             await self._end.wait_for(lambda: self._ended >= number)
 
+    def hint(self) -> None:
+        """Something may have changed: poll soon."""
+        self._wanted.set()
+
     async def first(self) -> None:
         """Return when there was a poll."""
         async with self._end:
@@ -95,12 +114,20 @@ class EndpointPoller:
     async def _round(self) -> None:
         async with self._slots:
             self._begun += 1
-            self._wanted.clear()
-            poll = await self._client.poll(self._readiness.timeout)
+            poll = await self._poll(self._wanted.is_set())
         self._take(poll)
         async with self._end:
             self._ended = self._begun
             self._end.notify_all()
+
+    async def _poll(self, asked: bool) -> Poll:
+        self._wanted.clear()
+        now = asyncio.get_running_loop().time()
+        if not asked and now < self._index_due and self._paged(self.endpoint.address) and self.inventory.settled:
+            return await self._client.live(self._readiness.timeout)
+        poll = await self._client.poll(self._readiness.timeout)
+        self._index_due = now + HEARTBEAT if poll.models is not None else 0.0
+        return poll
 
     def _take(self, poll: Poll) -> None:
         before = self.inventory.state
@@ -127,13 +154,12 @@ class Pollers:
         changed: Callable[[], None],
         metrics: Metrics,
         client: Callable[[str], Client] = TritonClient,
+        paged: Callable[[str], bool] = lambda address: False,
     ) -> None:
         slots = asyncio.Semaphore(CONCURRENT_POLLS)
         self._pools = {
             name: tuple(
-                EndpointPoller(
-                    name, Inventory(one.address, pool.readiness), pool, client(one.address), slots, changed, metrics
-                )
+                EndpointPoller(name, one, pool, client(one.address), slots, changed, metrics, paged)
                 for one in pool.endpoints
             )
             for name, pool in pools.items()
@@ -152,6 +178,16 @@ class Pollers:
     async def refresh(self, pool: str) -> None:
         """Poll each endpoint of `pool` now. An unknown pool has none."""
         await asyncio.gather(*(poller.polled() for poller in self._pools.get(pool, ())))
+
+    def hint(self, address: str) -> None:
+        """Something may have changed at this endpoint: poll it soon, in each pool."""
+        for poller in self._all():
+            if poller.endpoint.address == address:
+                poller.hint()
+
+    def endpoints(self) -> dict[str, tuple[Endpoint, ...]]:
+        """Each pool's endpoints, in the same order as `states`."""
+        return {name: tuple(poller.endpoint for poller in pool) for name, pool in self._pools.items()}
 
     def states(self) -> dict[str, tuple[EndpointState, ...]]:
         """Each pool's endpoints as of now, in the order of the file."""

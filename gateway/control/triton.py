@@ -1,4 +1,4 @@
-"""One poll of one Triton over gRPC: `ServerLive`, then `RepositoryIndex`.
+"""What control asks a Triton over gRPC: `ServerLive`, `RepositoryIndex`, and how many instances a model has.
 
 `ServerReady` is not asked: Triton 2.51 answers false while any model unloads and, after a failed load, until that model
 loads. Liveness and the state of each model decide.
@@ -39,18 +39,36 @@ class TritonClient:
         self._channel: grpc.aio.Channel | None = None
 
     async def poll(self, timeout: float) -> Poll:
-        """Ask, each call within `timeout` seconds. Never raises for what the server does or fails to do."""
-        if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self._address, options=_OPTIONS)
-        stub = _services.GRPCInferenceServiceStub(self._channel)
+        """Is it live, and what has it? Each call within `timeout` seconds. Never raises for what the server does or
+        fails to do."""
+        live = await self.live(timeout)
+        return await self._index(self._stub(), timeout) if live.live else live
+
+    async def live(self, timeout: float) -> Poll:
+        """The same without the index."""
         try:
-            answer = await stub.ServerLive(_messages.ServerLiveRequest(), timeout=timeout)
+            answer = await self._stub().ServerLive(_messages.ServerLiveRequest(), timeout=timeout)
         except grpc.aio.AioRpcError as error:
             await self.close()
             return Poll(live=False, reason=_reason("ServerLive", error, timeout))
         if not answer.live:
             return Poll(live=False, reason="the server says that it is not live")
-        return await self._index(stub, timeout)
+        return Poll(live=True)
+
+    async def instances(self, model: str, version: str, timeout: float) -> int | None:
+        """How many executions of a model version may run at once; None if the server does not say."""
+        request = _messages.ModelConfigRequest(name=model, version=version)
+        try:
+            answer = await self._stub().ModelConfig(request, timeout=timeout)
+        except grpc.aio.AioRpcError as error:
+            _log.debug("the instances of %s are not known: %s", model, _reason("ModelConfig", error, timeout))
+            return None
+        return count_instances(answer.config)
+
+    def _stub(self) -> Any:
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self._address, options=_OPTIONS)
+        return _services.GRPCInferenceServiceStub(self._channel)
 
     async def _index(self, stub: Any, timeout: float) -> Poll:
         try:
@@ -82,6 +100,12 @@ def read_index(answer: Any) -> dict[str, dict[str, ModelVersion]]:
         if entry.version:
             versions[entry.version] = ModelVersion(entry.state or "UNKNOWN", entry.reason)
     return models
+
+
+def count_instances(config: Any) -> int:
+    """Of a `ModelConfig`: each group's count, on each of its GPUs if it is on GPUs; passive ones execute nothing."""
+    active = [group for group in config.instance_group if not group.passive]
+    return max(1, sum(int(group.count) * max(1, len(group.gpus)) for group in active))
 
 
 def add_unlisted(models: dict[str, dict[str, ModelVersion]], statistics: Any) -> None:

@@ -10,7 +10,7 @@ import grpc
 import msgspec
 import pytest
 
-from config.schema import Config, Endpoint, Pool
+from config.schema import Config, Endpoint, Pick, Pool
 from gateway import build as module
 from gateway.build import Builder, take_state
 from gateway.telemetry.metrics import Metrics
@@ -86,7 +86,7 @@ def test_another_picker_keeps_the_endpoints() -> None:
     async def use(builder: Builder) -> None:
         config = a_config("127.0.0.1:1")
         before = builder.build(a_world(config)).pools["p"]
-        after = builder.build(a_world(with_pool(config, pick="round_robin"))).pools["p"]
+        after = builder.build(a_world(with_pool(config, pick=Pick("round_robin")))).pools["p"]
         assert after is not before
         assert after.endpoints == before.endpoints
 
@@ -206,7 +206,7 @@ def test_a_connection_that_comes_or_goes_is_a_change() -> None:
         with grpc_backend() as address:
             config = a_config("127.0.0.1:1", address)
             pool = builder.build(a_world(config)).pools["p"]
-            builder.build(a_world(with_pool(config, pick="round_robin")))
+            builder.build(a_world(with_pool(config, pick=Pick("round_robin"))))
             pool = builder._pools["p"][1]
             before = pool.generation
             await eventually(lambda: pool.generation > before)
@@ -225,7 +225,7 @@ def test_retries_are_counted() -> None:
 
     async def use(builder: Builder) -> None:
         with grpc_backend(full) as one, grpc_backend() as two:
-            pool = builder.build(a_world(a_config(one, two, pick="round_robin"))).pools["p"]
+            pool = builder.build(a_world(a_config(one, two, pick=Pick("round_robin")))).pools["p"]
             await eventually(lambda: all(each.channel.connected for each in pool.endpoints))
             for _ in range(4):
                 assert (await pool.forward(a_call())).payload == b"hello"

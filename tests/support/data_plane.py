@@ -211,7 +211,7 @@ def a_state(address: str, models: Models | None = None, live: bool = True) -> En
 
 
 def a_route(model: str = "*", pool: str = "p", name: str = "", version: str | None = None, **more: Any) -> Route:
-    return Route(match=Match((model,)), to=Target(pool, version), name=name or model, **more)
+    return Route(match=Match((model,)), to=Target(pool, version=version), name=name or model, **more)
 
 
 def a_listener(name: str = "main", **more: Any) -> Listener:
