@@ -159,7 +159,7 @@ class TritonProcess:
         try:
             async with asyncio.timeout(timeout):
                 while not self.ended.is_set():
-                    poll = await client.poll(PROBE_TIMEOUT)
+                    poll = await client.live(PROBE_TIMEOUT)
                     if poll.live:
                         self._record = msgspec.structs.replace(self._record, ready=True)
                         self._keep_record()

@@ -79,7 +79,7 @@ class ShellClient:
     def __init__(self, tritons: ShellTritons, address: str) -> None:
         self._tritons, self._address = tritons, address
 
-    async def poll(self, timeout: float) -> Poll:
+    async def live(self, timeout: float) -> Poll:
         await asyncio.sleep(0)
         live = self._tritons.live and self._address not in self._tritons.stuck
         return Poll(live=live, reason="" if live else "told to be silent")

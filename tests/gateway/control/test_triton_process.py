@@ -52,7 +52,7 @@ async def fail_to_start(tritons: ShellTritons, **changes: object) -> None:
         await process.wait_ready(tritons.client(process.address), 5.0)
     finally:
         process.kill()
-        assert proc.group_members(process.pid) == []
+        await eventually(lambda: not proc.group_members(process.pid))
 
 
 def test_it_is_ready_when_it_answers_and_nothing_is_left_when_it_stops(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_it_is_ready_when_it_answers_and_nothing_is_left_when_it_stops(tmp_path:
         assert process.end_told() == "ended with exit status 0"
         assert process.log.tail()[-1] == "bye"
         assert not left.exists()
-        assert proc.group_members(process.pid) == []
+        await eventually(lambda: not proc.group_members(process.pid))
         assert not os.path.exists(tritons.place().record)
 
     play(tmp_path, scene)
@@ -143,7 +143,7 @@ def test_a_kill_is_seen_at_once(tmp_path: Path) -> None:
             await process.ended.wait()
         assert not process.ready
         process.kill()
-        assert proc.group_members(process.pid) == []
+        await eventually(lambda: not proc.group_members(process.pid))
 
     play(tmp_path, scene)
 
@@ -178,6 +178,7 @@ def test_the_next_control_takes_it_over(tmp_path: Path) -> None:
 def test_one_that_ended_meanwhile_is_cleaned_up_and_a_stranger_with_its_id_is_not(tmp_path: Path) -> None:
     async def scene(tritons: ShellTritons) -> None:
         first = await ready(tritons)
+        await eventually(first.log.tail)
         first.let_go()
         os.kill(first.pid, signal.SIGKILL)
         await eventually(lambda: proc.identify(first.pid) is None)
