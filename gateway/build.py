@@ -13,7 +13,8 @@ from functools import partial
 from typing import NamedTuple
 
 from config.match import compile_patterns
-from config.schema import Config, Pick
+from config.pools import Pick
+from config.schema import Config
 from config.schema import Pool as PoolConfig
 from gateway.snapshot import Route, Snapshot
 from gateway.telemetry.metrics import Metrics
@@ -21,7 +22,7 @@ from gateway.world import EndpointState, World
 from routing.call import link
 from routing.connectors.grpc_h2 import Channel
 from routing.endpoint import Endpoint
-from routing.pickers import make
+from routing.pickers import Tools, make
 from routing.pool import Pool
 from routing.tasks import spawn
 
@@ -50,10 +51,11 @@ class Backend(NamedTuple):
 
 
 class Builder:
-    """Builds snapshots and owns the parts that outlive them."""
+    """Builds snapshots and owns the parts that outlive them. `tools` has the load board and the clock."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, tools: Tools | None = None) -> None:
         self._metrics = metrics
+        self._tools = tools or Tools()
         self._config: Config | None = None
         self._snapshot = Snapshot((), {})
         self._pools: dict[str, tuple[Pick, Pool]] = {}
@@ -87,10 +89,12 @@ class Builder:
     def _pool(self, name: str, spec: PoolConfig) -> Pool:
         pick, pool = self._pools.get(name, (None, None))
         if pool is None or pick != spec.pick:
-            pool = Pool(name, make(spec.pick.kind), self._count_retry)
+            pool = Pool(name, make(spec.pick, self._tools), self._count_retry)
             self._pools[name] = (spec.pick, pool)
         wiring = Wiring(spec.connections, spec.connect_timeout, spec.message_bytes)
         endpoints = tuple(self._endpoint((name, each.address), wiring) for each in spec.endpoints)
+        for endpoint in endpoints:
+            endpoint.slow_start = spec.slow_start
         if endpoints != pool.endpoints:
             pool.set_endpoints(endpoints)
         return pool
@@ -104,7 +108,7 @@ class Builder:
         pool, address = key
         channel = Channel(address, **wiring._asdict(), on_change=partial(self._connection_changed, pool))
         channel.start()
-        endpoint = Endpoint(address, channel)
+        endpoint = Endpoint(address, channel, self._tools.fleet)
         endpoint.outcomes = self._outcomes.setdefault(key, Counter())
         self._backends[key] = Backend(key, wiring, endpoint, channel)
         return endpoint
@@ -161,9 +165,4 @@ def take_state(endpoint: Endpoint, state: EndpointState | None) -> bool:
     if state is None:
         changed, endpoint.live = not endpoint.live, True
         return changed
-    before = (endpoint.live, endpoint.known, endpoint.inventory)
-    endpoint.live = state.live
-    endpoint.known = state.known
-    endpoint.reason = state.reason
-    endpoint.inventory = state.models
-    return before != (state.live, state.known, state.models)
+    return endpoint.learn(state.live, state.known, state.reason, state.models, state.slot, state.weight)

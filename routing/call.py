@@ -19,10 +19,22 @@ class Call:
 
     `message` is a whole gRPC message with its 5-byte prefix, as one buffer or several to be written in order.
     `metadata` is an encoded HPACK fragment that travels upstream. `deadline` is in the event loop's time, None for
-    none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint.
+    none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint. `hash_key` is what the
+    pool's picker wants to know of it, if anything.
     """
 
-    __slots__ = ("deadline", "endpoint", "message", "metadata", "method", "model", "sequence", "tried", "version")
+    __slots__ = (
+        "deadline",
+        "endpoint",
+        "hash_key",
+        "message",
+        "metadata",
+        "method",
+        "model",
+        "sequence",
+        "tried",
+        "version",
+    )
 
     def __init__(
         self,
@@ -34,6 +46,7 @@ class Call:
         metadata: bytes = b"",
         deadline: float | None = None,
         sequence: str = "",
+        hash_key: bytes = b"",
     ) -> None:
         self.method = method
         self.model = model
@@ -42,6 +55,7 @@ class Call:
         self.metadata = metadata
         self.deadline = deadline
         self.sequence = sequence
+        self.hash_key = hash_key
         self.endpoint: Endpoint | None = None
         self.tried: tuple[Endpoint, ...] = ()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from routing.call import Call, Reply
 from routing.connectors.outcome import NotTaken
@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from routing.connectors.streaming import StreamAttempt, StreamSink
 
 MAX_ATTEMPTS = 3
-REMEMBERED_CANDIDATES = 4096
+REMEMBERED_CANDIDATES = 65_536
+
+
+class Health(Protocol):
+    """Who is passed over because calls there failed: `routing.health`. While `out` is 0, nobody is."""
+
+    out: int
+
+    def passable(self, candidates: tuple[Endpoint, ...], model: str, version: str) -> tuple[Endpoint, ...]:
+        """Of the endpoints that have the model, those to choose from."""
+        ...
 
 
 class Pool:
@@ -32,7 +42,9 @@ class Pool:
         self._picker = picker
         self._on_retry = on_retry
         self._candidates: dict[tuple[str, str], tuple[Endpoint, ...]] = {}
+        self._sets: dict[tuple[Endpoint, ...], tuple[Endpoint, ...]] = {}
         self._generation = 0
+        self.health: Health | None = None
 
     def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """The endpoints from now on, in the order of the configuration."""
@@ -42,7 +54,13 @@ class Pool:
     def changed(self) -> None:
         """Something about an endpoint changed: forget who may take what."""
         self._candidates.clear()
+        self._sets.clear()
         self._generation += 1
+
+    @property
+    def wants(self) -> str:
+        """What `Call.hash_key` is to be for the picker: `Picker.wants`."""
+        return self._picker.wants
 
     @property
     def generation(self) -> int:
@@ -57,7 +75,8 @@ class Pool:
     def candidates(self, model: str, version: str) -> tuple[Endpoint, ...]:
         """Endpoints where (model, version) is READY; an empty `model` asks for any live endpoint.
 
-        Those with an open connection are preferred: one that only reconnects is used when nothing else is left.
+        Those with an open connection are preferred: one that only reconnects is used when nothing else is left. Models
+        that the same endpoints have share one tuple, until something changes: pickers know it by its identity.
         """
         key = (model, version)
         found = self._candidates.get(key)
@@ -65,7 +84,7 @@ class Pool:
             found = self._find(model, version)
             if len(self._candidates) >= REMEMBERED_CANDIDATES:
                 self._candidates.clear()
-            self._candidates[key] = found
+            found = self._candidates[key] = self._sets.setdefault(found, found)
         return found
 
     def _find(self, model: str, version: str) -> tuple[Endpoint, ...]:
@@ -80,6 +99,9 @@ class Pool:
             candidates = self.candidates(call.model, call.version)
         if call.tried:
             candidates = tuple(endpoint for endpoint in candidates if endpoint not in call.tried)
+        health = self.health
+        if health is not None and health.out:
+            candidates = health.passable(candidates, call.model, call.version)
         if not candidates:
             raise self.why_not(call.model, call.version)
         if len(candidates) == 1:
@@ -96,7 +118,7 @@ class Pool:
             attempts += 1
             endpoint = self.choose(call)
             call.endpoint = endpoint
-            endpoint.in_flight += 1
+            lease = endpoint.take(call)
             try:
                 reply = await endpoint.channel.unary(call)
             except GatewayError as error:
@@ -105,13 +127,14 @@ class Pool:
                     raise
             else:
                 endpoint.outcomes["ok"] += 1
+                lease.release(ok=True)
                 return reply
             finally:
-                endpoint.in_flight -= 1
+                lease.release()
 
     async def stream(self, call: Call, sink: StreamSink) -> tuple[Endpoint, StreamAttempt]:
         """Open a stream for this call at an endpoint, or at another one when the first cannot be reached. Its requests
-        are the caller's to send, and to count in `in_flight`. Raises `GatewayError`."""
+        are the caller's to send, each with a lease of the endpoint. Raises `GatewayError`."""
         attempts = 0
         while True:
             attempts += 1

@@ -30,7 +30,7 @@ from transcoding.status import Code, Fault, GatewayError
 if TYPE_CHECKING:
     from gateway.snapshot import Route
     from gateway.worker import DataPlane
-    from routing.endpoint import Endpoint
+    from routing.fleet import Lease
 
 MODEL_INFER = BY_NAME["ModelInfer"]
 MODEL_STREAM_INFER = BY_NAME["ModelStreamInfer"]
@@ -54,7 +54,7 @@ class Generation:
         self._version = match.version or self._route.version
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._endpoint: Endpoint | None = None
+        self._lease: Lease | None = None
         self._attempt: StreamAttempt | None = None
         self._streamed: Call | None = None
         self._paused = False
@@ -103,8 +103,7 @@ class Generation:
 
     async def _send(self, call: Call) -> None:
         endpoint, self._attempt = await self._route.pool.stream(call, self)
-        endpoint.in_flight += 1
-        self._endpoint = endpoint
+        self._lease = endpoint.take(call)
         self._attempt.send(call.message, end=True)
 
     # from the endpoint
@@ -141,26 +140,26 @@ class Generation:
             try:
                 return await self._next()
             except GatewayError as error:
-                call, endpoint = self._streamed, self._endpoint
-                if call is None or endpoint is None or attempts >= MAX_ATTEMPTS:
+                call, lease = self._streamed, self._lease
+                if call is None or lease is None or attempts >= MAX_ATTEMPTS:
                     raise
-                if not self._route.pool.may_send_again(call, endpoint, error):
+                if not self._route.pool.may_send_again(call, lease.endpoint, error):
                     raise
-                self._leave(endpoint, error)
+                self._leave(lease, error)
                 await self._send(call)
 
-    def _leave(self, endpoint: Endpoint, error: GatewayError) -> None:
+    def _leave(self, lease: Lease, error: GatewayError) -> None:
         assert self._attempt is not None
         self._attempt.cancel()
-        self._release(endpoint, error)
+        self._release(lease, error)
         self._replies.clear()
         self._ended, self._error = False, None
 
-    def _release(self, endpoint: Endpoint, error: BaseException | None) -> None:
-        self._endpoint = None
-        endpoint.in_flight -= 1
+    def _release(self, lease: Lease, error: BaseException | None) -> None:
+        self._lease = None
+        lease.release(ok=error is None)
         if error is None or isinstance(error, GatewayError):
-            endpoint.outcomes["ok" if error is None else error.fault.name.lower()] += 1
+            lease.endpoint.outcomes["ok" if error is None else error.fault.name.lower()] += 1
 
     async def _next(self) -> bytes | None:
         """The JSON of the next response, None at the end. Raises `GatewayError` for an error, which need not be the
@@ -242,8 +241,8 @@ class Generation:
             self._timer.cancel()
         if self._attempt is not None:
             self._attempt.cancel()
-        if self._endpoint is not None:
-            self._release(self._endpoint, error)
+        if self._lease is not None:
+            self._release(self._lease, error)
         code = Code.OK if error is None else code_of(error)
         self._route.finish("inference", code, self._started)
 

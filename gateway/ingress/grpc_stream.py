@@ -24,6 +24,7 @@ from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded
 from routing.connectors.streaming import StreamAttempt
 from routing.endpoint import Endpoint
+from routing.fleet import Lease
 from transcoding.dialects import oip_grpc
 from transcoding.grpc_framing import prefix
 from transcoding.message import Buffer
@@ -47,27 +48,32 @@ UPSTREAM_QUEUE_BYTES = 256 * 1024
 
 
 class Upstream:
-    """The session's stream at one endpoint. `outstanding` requests wait there for their last response."""
+    """The session's stream at one endpoint. `outstanding` requests wait there for their last response, each with a
+    lease: they count as load until they end, and no longer."""
 
-    __slots__ = ("_session", "attempt", "endpoint", "outstanding")
+    __slots__ = ("_leases", "_session", "attempt", "endpoint")
 
     endpoint: Endpoint
     attempt: StreamAttempt
 
     def __init__(self, session: InferSession) -> None:
         self._session = session
-        self.outstanding = 0
+        self._leases: deque[Lease] = deque()
 
-    def send(self, message: Sequence[Buffer]) -> None:
+    @property
+    def outstanding(self) -> int:
+        """Requests that wait for their last response."""
+        return len(self._leases)
+
+    def send(self, call: Call, message: Sequence[Buffer]) -> None:
         """One request, with its prefix."""
-        self.outstanding += 1
-        self.endpoint.in_flight += 1
+        self._leases.append(self.endpoint.take(call))
         self.attempt.send(message)
 
     def release(self, requests: int, outcome: str | None) -> None:
-        """Requests are done: they count no longer, but as `outcome`."""
-        self.outstanding -= requests
-        self.endpoint.in_flight -= requests
+        """Requests are done, the oldest first: they count no longer, but as `outcome`."""
+        for _ in range(requests):
+            self._leases.popleft().release(ok=outcome == "ok")
         if outcome is not None and requests:
             self.endpoint.outcomes[outcome] += requests
 
@@ -213,7 +219,7 @@ class InferSession:
             upstream = await self._upstream_for(route, call)
         self._wants_final.setdefault(envelope.id, deque()).append(envelope.wants_empty_final)
         self._outstanding += 1
-        upstream.send([prefix(sum(map(len, parts))), *parts])
+        upstream.send(call, [prefix(sum(map(len, parts))), *parts])
         while upstream.attempt.queued > UPSTREAM_QUEUE_BYTES and not upstream.attempt.ended:
             await self._wait()
 

@@ -1,42 +1,45 @@
-"""The endpoint with the fewest requests of this worker in flight.
+"""The endpoint with the fewest requests of this node in flight for its weight.
 
-Up to four candidates are all compared, from a rotating start so that ties spread; beyond that two random ones are
-compared ("power of two choices", Mitzenmacher 2001), so a choice costs the same for any number of endpoints.
+Up to four candidates are all compared; beyond that two random ones are ("power of two choices", Mitzenmacher 2001), so
+a choice costs the same for any number of endpoints. Like Envoy's LEAST_REQUEST, but for all workers of the node.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
+from typing import Final
 
+from config.pools import Pick
 from routing.call import Call
+from routing.draw import Draw
 from routing.endpoint import Endpoint
+from routing.pickers import Tools
 
-COMPARE_ALL = 4
+COMPARE_ALL: Final = 4
 
 
 class Picker:
-    """Fewest in flight; `rng` is injected for tests."""
+    """Fewest in flight."""
 
-    def __init__(self, rng: random.Random | None = None) -> None:
-        self._random = (rng or random.Random()).random
-        self._turn = 0
+    wants: str = ""
+
+    def __init__(self, pick: Pick, tools: Tools) -> None:
+        self._clock = tools.fleet.clock
+        self._draw = Draw(tools.rng)
 
     def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
         """One of `candidates`, which is not empty."""
         count = len(candidates)
+        now = self._clock()
         if count > COMPARE_ALL:
-            return self._pick_of_two(candidates, count)
-        self._turn = turn = self._turn + 1
-        best = candidates[turn % count]
+            a, b = self._draw.two(candidates, now)
+            return a if a.crowding(now) <= b.crowding(now) else b
+        first = self._draw.first(candidates, now)
+        best = candidates[first]
+        least = best.crowding(now)
         for offset in range(1, count):
-            other = candidates[(turn + offset) % count]
-            if other.in_flight < best.in_flight:
-                best = other
+            other = candidates[(first + offset) % count]
+            crowding = other.crowding(now)
+            if crowding < least:
+                best, least = other, crowding
         return best
-
-    def _pick_of_two(self, candidates: Sequence[Endpoint], count: int) -> Endpoint:
-        first = int(self._random() * count)
-        second = int(self._random() * (count - 1))
-        a, b = candidates[first], candidates[second + (second >= first)]
-        return a if a.in_flight <= b.in_flight else b

@@ -189,3 +189,27 @@ def test_an_endpoint_that_leaves_moves_only_its_own_sequences() -> None:
         before = by_sequence(four, "m", str(number))
         after = by_sequence(four[:3], "m", str(number))
         assert after is before or before is four[3]
+
+
+def test_models_on_the_same_endpoints_share_their_candidates() -> None:
+    models = {f"m{number}": {"1": "READY"} for number in range(3)}
+    pool = a_pool([an_endpoint("a:1", models), an_endpoint("b:1", models), an_endpoint("c:1", {"m0": {"1": "READY"}})])
+    assert pool.candidates("m1", "") is pool.candidates("m2", "1")
+    assert len(pool.candidates("m0", "")) == 3
+
+
+def test_who_is_passed_over_is_asked_only_while_somebody_is() -> None:
+    class Health:
+        out = 0
+        asked = 0
+
+        def passable(self, candidates: tuple[Endpoint, ...], model: str, version: str) -> tuple[Endpoint, ...]:
+            self.asked += 1
+            return tuple(endpoint for endpoint in candidates if endpoint.address != "a:1")
+
+    pool, health = a_pool([an_endpoint("a:1", READY), an_endpoint("b:1", READY)]), Health()
+    pool.health = health
+    assert {pool.choose(a_call()).address for _ in range(4)} == {"a:1", "b:1"}
+    assert health.asked == 0
+    health.out = 1
+    assert {pool.choose(a_call()).address for _ in range(4)} == {"b:1"}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from config.pools import Pick
 from routing.call import Call, Reply
 from routing.endpoint import Endpoint
-from routing.pickers import make
+from routing.pickers import Tools, make
 from routing.pool import Pool
 from transcoding.methods import BY_NAME
 from transcoding.status import GatewayError
@@ -19,6 +20,7 @@ OK = b"\0\0\0\0\0"
 class State:
     state: str
     reason: str = ""
+    slot: int = -1
 
 
 class ScriptedChannel:
@@ -52,9 +54,12 @@ def an_endpoint(
 
 
 def a_pool(
-    endpoints: Sequence[Endpoint], pick: str = "round_robin", on_retry: Callable[[str, str], None] | None = None
+    endpoints: Sequence[Endpoint],
+    pick: str = "round_robin",
+    on_retry: Callable[[str, str], None] | None = None,
+    tools: Tools | None = None,
 ) -> Pool:
-    pool = Pool("p", make(pick), on_retry)
+    pool = Pool("p", make(Pick(pick), tools), on_retry)
     pool.set_endpoints(endpoints)
     return pool
 
