@@ -14,7 +14,8 @@ from random import Random
 from typing import NamedTuple
 
 from config.match import compile_patterns
-from config.schema import Config, Pick
+from config.pools import Pick
+from config.schema import Config
 from config.schema import Pool as PoolConfig
 from config.schema import Route as RouteConfig
 from gateway.policies import Shelf

@@ -51,7 +51,6 @@ class Pool:
         self._candidates: dict[tuple[str, str], tuple[Endpoint, ...]] = {}
         self._sets: dict[tuple[Endpoint, ...], tuple[Endpoint, ...]] = {}
         self._generation = 0
-        self.health: Health | None = None
 
     def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """The endpoints from now on, in the order of the configuration."""
