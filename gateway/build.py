@@ -28,6 +28,8 @@ from routing.endpoint import Endpoint
 from routing.health import Health
 from routing.pickers import Tools, make
 from routing.pool import Pool
+from routing.sequence_table import SequenceTable
+from routing.sequences import Sequences
 from routing.tasks import spawn
 from routing.versions import Latest
 
@@ -57,14 +59,21 @@ class Backend(NamedTuple):
 
 class Builder:
     """Builds snapshots and owns the parts that outlive them. `tools` has the load board and the clock; `random` is who
-    decides by chance."""
+    decides by chance; `sequences` is the table that the workers share."""
 
-    def __init__(self, metrics: Metrics, tools: Tools | None = None, random: Random | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        tools: Tools | None = None,
+        random: Random | None = None,
+        sequences: SequenceTable | None = None,
+    ) -> None:
         self._metrics = metrics
         self._tools = tools or Tools()
         self._config: Config | None = None
         self._snapshot = Snapshot((), {})
         self._random = random or Random()
+        self._sequences = sequences or SequenceTable.open(None)
         self._pools: dict[str, tuple[Pick, Pool]] = {}
         self._current: dict[str, Pool] = {}
         self._latest: dict[str, Latest] = {}
@@ -114,10 +123,12 @@ class Builder:
     def _pool(self, name: str, spec: PoolConfig) -> Pool:
         pick, pool = self._pools.get(name, (None, None))
         if pool is None or pick != spec.pick:
-            pool = Pool(name, make(spec.pick, self._tools), self._count_retry)
+            sequences = Sequences(name, self._sequences, spec.sequence_idle)
+            pool = Pool(name, make(spec.pick, self._tools), self._count_retry, sequences=sequences)
             self._pools[name] = (spec.pick, pool)
         if pool.health.spec != spec.outliers:
             pool.health = Health(name, spec.outliers)
+        pool.sequences.idle = spec.sequence_idle
         pool.health.ejections = self._ejections.setdefault(name, Counter())
         wiring = Wiring(spec.connections, spec.connect_timeout, spec.message_bytes)
         endpoints = tuple(self._endpoint((name, each.address), wiring) for each in spec.endpoints)

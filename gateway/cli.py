@@ -51,7 +51,8 @@ def make_data_plane(worker: int, metrics: Metrics, refresh: Refresh, board: Load
     """The data plane that serves."""
     from gateway.worker import DataPlane
 
-    return DataPlane(worker, metrics, refresh, board)
+    sequences = None if board.path is None else RunDirectory(os.path.dirname(board.path)).open_sequences()
+    return DataPlane(worker, metrics, refresh, board, sequences)
 
 
 class Parts(NamedTuple):

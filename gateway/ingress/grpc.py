@@ -379,6 +379,8 @@ class GrpcService:
                 route=route.name,
                 variant=variant.name,
             )
+            if sequence:
+                call.mark(envelope.parameters)
             return (await variant.handler(call)).framed
         except BaseException as error:
             code = code_of(error)

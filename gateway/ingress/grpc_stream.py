@@ -225,12 +225,14 @@ class InferSession:
         self._wants_final.setdefault(envelope.id, deque()).append(envelope.wants_empty_final)
         self._outstanding += 1
         upstream.send(call, [prefix(sum(map(len, parts))), *parts])
+        if call.sequence:
+            variant.pool.sequences.succeeded(call)
         while upstream.attempt.queued > UPSTREAM_QUEUE_BYTES and not upstream.attempt.ended:
             await self._wait()
 
     def _call(self, variant: Variant, envelope: oip_grpc.Envelope) -> Call:
         """The call for one request, which goes to `variant`. Raises `GatewayError`."""
-        return Call(
+        call = Call(
             METHOD,
             variant.model or envelope.model,
             self._choices.version(variant, envelope),
@@ -241,6 +243,9 @@ class InferSession:
             route=variant.route,
             variant=variant.name,
         )
+        if call.sequence:
+            call.mark(envelope.parameters)
+        return call
 
     async def _upstream_for(self, pool: Pool, call: Call) -> Upstream:
         """The endpoint in use that serves the model, else the pool's choice. A sequence's requests go to the endpoint

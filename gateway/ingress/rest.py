@@ -112,6 +112,8 @@ class RestService:
                 route=route.name,
                 variant=variant.name,
             )
+            if call.sequence:
+                call.mark(infer.parameters or {})
             reply = oip_grpc.decode_reply((await variant.handler(call)).payload)
             text, tail = oip_json.encode_reply(reply, infer)
             if b"accept-encoding" in headers:
