@@ -16,6 +16,7 @@ import msgspec
 
 from config.schema import Config
 from routing.load_board import LoadBoard
+from routing.sequence_table import SequenceTable
 
 BOARD_SLOTS = 65_536
 """Rows of the load board: 64 endpoints with 1,000 models each. A row that nobody uses takes no memory."""
@@ -76,6 +77,11 @@ class RunDirectory:
     def attach_board(self) -> LoadBoard:
         """The load board that is there, for a worker. Raises `OSError`, and `ValueError` for a broken one."""
         return LoadBoard.attach(self._board)
+
+    def open_sequences(self) -> SequenceTable:
+        """Where the live sequences are: the table that is there, or a new one. Raises `OSError`, and `ValueError` for a
+        broken one."""
+        return SequenceTable.open(os.path.join(self.path, "sequences"))
 
     def announce_once(self) -> bool:
         """True the first time."""

@@ -25,6 +25,7 @@ from gateway.world import World
 from routing.fleet import Fleet
 from routing.load_board import LoadBoard
 from routing.pickers import Tools
+from routing.sequence_table import SequenceTable
 
 if TYPE_CHECKING:
     from gateway.ingress.watch import WatchSession
@@ -40,7 +41,7 @@ LAST_SHARE = 0.2
 
 class DataPlane:
     """What one worker does for clients. `refresh` asks control to read a pool's inventory again; `board` is where all
-    workers count what they have in flight.
+    workers count what they have in flight, `sequences` where they write down where sequences are.
 
     `draining` fails health while requests are still taken; once `ending`, nothing that lasts is begun.
     """
@@ -51,6 +52,7 @@ class DataPlane:
         metrics: Metrics,
         refresh: Callable[[str], Awaitable[None]],
         board: LoadBoard | None = None,
+        sequences: SequenceTable | None = None,
     ) -> None:
         self.worker = worker
         self.loop = asyncio.get_running_loop()
@@ -65,7 +67,7 @@ class DataPlane:
         self.management = Management(self)
         self.watchers: set[WatchSession] = set()
         self._metrics = metrics
-        self._builder = Builder(metrics, tools=Tools(Fleet(board, worker)))
+        self._builder = Builder(metrics, tools=Tools(Fleet(board, worker)), sequences=sequences)
         self._rest = RestService(self)
         self._grpc = GrpcService(self)
         self._listeners: list[Listener] = []

@@ -6,7 +6,7 @@ linked once, when a snapshot is built, never per request.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from routing.endpoint import Endpoint
@@ -26,7 +26,8 @@ class Call:
     """
 
     __slots__ = ("attempts", "deadline", "deaths", "endpoint", "hash_key", "idempotent", "message", "metadata",
-                 "method", "model", "principal", "route", "sequence", "tried", "variant", "version")  # fmt: skip
+                 "method", "model", "principal", "route", "sequence", "sequence_end", "sequence_start", "tried",
+                 "variant", "version")  # fmt: skip
 
     def __init__(
         self,
@@ -50,6 +51,8 @@ class Call:
         self.deadline = deadline
         self.sequence = sequence
         self.hash_key = hash_key
+        self.sequence_start = False
+        self.sequence_end = False
         self.endpoint: Endpoint | None = None
         self.tried: tuple[Endpoint, ...] = ()
         self.route = route
@@ -58,6 +61,12 @@ class Call:
         self.idempotent = False
         self.attempts = 0
         self.deaths = 0
+
+    def mark(self, parameters: Mapping[str, object]) -> Call:
+        """Take over from the request's parameters whether its sequence starts or ends with it; the same call."""
+        self.sequence_start = parameters.get("sequence_start") is True
+        self.sequence_end = parameters.get("sequence_end") is True
+        return self
 
     def again(self) -> Call:
         """The same request as a call of its own, to be sent beside this one: not to where this one was."""
@@ -69,12 +78,13 @@ class Call:
             metadata=self.metadata,
             deadline=self.deadline,
             sequence=self.sequence,
+            hash_key=self.hash_key,
             route=self.route,
             variant=self.variant,
-            hash_key=self.hash_key,
         )
         other.tried = self.tried if self.endpoint is None else (*self.tried, self.endpoint)
         other.principal, other.idempotent = self.principal, self.idempotent
+        other.sequence_start, other.sequence_end = self.sequence_start, self.sequence_end
         return other
 
     def __repr__(self) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 from config.pools import Outliers
@@ -18,6 +17,7 @@ from routing.connectors.outcome import LOADING, AllBroken, NoOther, NotTaken, di
 from routing.endpoint import READY, Endpoint
 from routing.health import Health
 from routing.pickers import Picker
+from routing.sequences import Sequences
 from transcoding.status import Code, Fault, GatewayError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ BUSY_SHARE: Final = 0.2
 BUSY_MINIMUM: Final = 10.0
 """Of the calls, how many may be sent once more because a queue was full, and how many a second besides: when all queues
 are full that only makes work."""
-REMEMBERED_CANDIDATES = 65_536
+REMEMBERED_CANDIDATES: Final = 65_536
 
 
 class Pool:
@@ -41,8 +41,10 @@ class Pool:
         on_retry: Callable[[str, str], None] | None = None,
         health: Health | None = None,
         clock: Callable[[], float] = time.monotonic,
+        sequences: Sequences | None = None,
     ) -> None:
         self.name = name
+        self.sequences = sequences if sequences is not None else Sequences(name, clock=clock)
         self.health = health if health is not None else Health(name, Outliers(), clock)
         self.busy_budget = Budget(BUSY_SHARE, BUSY_MINIMUM, clock)
         self.endpoints: tuple[Endpoint, ...] = ()
@@ -56,6 +58,7 @@ class Pool:
         """The endpoints from now on, in the order of the configuration."""
         self.endpoints = tuple(endpoints)
         self.health.keep(self.endpoints)
+        self.sequences.follow(self.endpoints)
         self.changed()
 
     def changed(self) -> None:
@@ -104,6 +107,8 @@ class Pool:
         candidates = self._candidates.get((call.model, call.version))
         if candidates is None:
             candidates = self.candidates(call.model, call.version)
+        if call.sequence:
+            return self._choose_for_sequence(call, candidates)
         if self.health.out:
             candidates = self._healthy(candidates, call)
         if call.tried:
@@ -112,14 +117,21 @@ class Pool:
             raise self.why_not(call.model, call.version)
         if len(candidates) == 1:
             return candidates[0]
-        if call.sequence:
-            return by_sequence(candidates, call.model, call.sequence)
         return self._picker.pick(candidates, call)
 
+    def _choose_for_sequence(self, call: Call, candidates: tuple[Endpoint, ...]) -> Endpoint:
+        """Where the state of the sequence is, healthy or not; one that starts begins where calls succeed."""
+        if call.sequence_start and self.health.out and candidates:
+            candidates = self.health.passable(candidates, call) or candidates
+        chosen = self.sequences.choose(call, candidates)
+        if chosen is None:
+            self._untried(candidates, call)
+            raise self.why_not(call.model, call.version)
+        return chosen
+
     def _healthy(self, candidates: tuple[Endpoint, ...], call: Call) -> tuple[Endpoint, ...]:
-        """Those that no breaker keeps away. The requests of a sequence are where its state is, healthy or not. Raises
-        `GatewayError` when none is left."""
-        if not candidates or call.sequence:
+        """Those that no breaker keeps away. Raises `GatewayError` when none is left."""
+        if not candidates:
             return candidates
         left = self.health.passable(candidates, call)
         if not left:
@@ -161,6 +173,8 @@ class Pool:
                 lease.release(ok=True)
                 if health.watched:
                     health.succeeded(call, endpoint)
+                if call.sequence:
+                    self.sequences.succeeded(call)
                 return reply
             finally:
                 lease.release()
@@ -170,6 +184,8 @@ class Pool:
     def _failed(self, call: Call, endpoint: Endpoint, error: GatewayError) -> None:
         endpoint.outcomes[error.fault.name.lower()] += 1
         self.judge(call, endpoint, error)
+        if call.sequence and (lost := self.sequences.lost_by(call, endpoint, error)) is not None:
+            raise lost from error
 
     def judge(self, call: Call, endpoint: Endpoint, error: GatewayError | None) -> None:
         """What became of a call at an endpoint tells of the health there; None is a good answer."""
@@ -260,12 +276,3 @@ def unknown_model(model: str, version: str = "") -> GatewayError:
     """NOT_FOUND with the words of Triton, which clients look for."""
     suffix = f" version {version}" if version else ""
     return GatewayError(Code.NOT_FOUND, f"Request for unknown model: '{model}'{suffix} is not found")
-
-
-def by_sequence(candidates: tuple[Endpoint, ...], model: str, sequence: str) -> Endpoint:
-    """The same endpoint for all requests of a sequence, in every worker, without shared state.
-
-    Rendezvous hashing (Thaler and Ravishankar 1998): an endpoint that leaves moves only its own sequences.
-    """
-    key = f"{model}\0{sequence}\0".encode()
-    return max(candidates, key=lambda endpoint: blake2b(key + endpoint.address.encode(), digest_size=8).digest())

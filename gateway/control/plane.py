@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from config.schema import Config, Route
 from gateway.control.fleet import Fleet
@@ -21,7 +21,12 @@ from gateway.telemetry.metrics import Metrics, Values, measure_process
 from gateway.telemetry.totals import Totals
 from gateway.version import version
 from gateway.world import EndpointState, Hello, Report, World
+from routing.discovery import Source
+from routing.fleet import Fleet as RequestFleet
 from routing.load_board import LoadBoard
+
+if TYPE_CHECKING:
+    from gateway.explain import Question
 
 PUBLISH_DELAY = 0.02
 """Seconds in which changes of several endpoints gather into one World."""
@@ -52,7 +57,8 @@ class Plane:
     """Control's state. `start` it, attach where worlds go, and hand it the workers' messages: it is a `link.Handler`.
 
     `workers` is how many are configured; those with a number beyond it are served but not waited for. `board` is the
-    load board, in memory if not given; `slots` the file that keeps whose rows are whose.
+    load board, in memory if not given; `slots` the file that keeps whose rows are whose; `sources` are
+    those of the pools that the gateway starts itself.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class Plane:
         client: Callable[[str], Client] = TritonClient,
         board: LoadBoard | None = None,
         slots: str | None = None,
+        sources: Mapping[str, Source] | None = None,
     ) -> None:
         self.config = config
         self.draining = False
@@ -69,7 +76,7 @@ class Plane:
         self._totals = Totals()
         self.board = board or LoadBoard.create(None, BOARD_SLOTS, max(1, workers))
         self.fleet = Fleet(self.board, Slots(self.board, slots), self._metrics, self._moved)
-        self._pollers = Pollers(config.pools, self._changed, self._metrics, client, self.fleet.paged)
+        self._pollers = Pollers(config.pools, self._changed, self._metrics, client, self.fleet.paged, sources)
         self._workers = {index: _Worker() for index in range(workers)}
         self._publishers: list[Callable[[World], None]] = []
         self._pools: dict[str, tuple[EndpointState, ...]] = {}
@@ -166,16 +173,23 @@ class Plane:
         for index, worker in self._workers.items():
             if (reason := worker.missing()) is not None:
                 reasons.append(f"worker {index}: {reason}")
-        states = self._pollers.states()
+        states, failures = self._pollers.states(), self._pollers.failures()
         for position, route in enumerate(self.config.routes):
             if not any(state.live for pool in route.pools for state in states[pool]):
-                dead = "; ".join(_dead(pool, states[pool]) for pool in route.pools)
+                dead = "; ".join(_dead(pool, states[pool], failures.get(pool, "")) for pool in route.pools)
                 reasons.append(f"route {_label(route, position)}: {dead}")
         return reasons
 
     def fleet_view(self, pool: str, model: str) -> dict[str, Any]:
         """All endpoints of one pool or, for "", of all; with one model or, for "", all of them. For `/v1/fleet`."""
         return describe(self.fleet, self._pools, pool, model, monotonic())
+
+    def explain(self, question: Question) -> dict[str, Any]:
+        """Where a request goes and why. For `/v1/explain`."""
+        from gateway.explain import Known, explain  # what decides on requests is large, and control seldom asks
+
+        known = Known(self._pools, RequestFleet(self.board), self._totals.values().gauges)
+        return explain(self.config, question, known)
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """The exposition that the `Accept` header asks for, and its content type."""
@@ -237,5 +251,7 @@ def _label(route: Route, position: int) -> str:
     return route.name or str(position)
 
 
-def _dead(pool: str, states: tuple[EndpointState, ...]) -> str:
+def _dead(pool: str, states: tuple[EndpointState, ...], failure: str) -> str:
+    if not states:
+        return f"pool {pool} has no endpoints" + (f" ({failure})" if failure else "")
     return f"pool {pool} has no live endpoint (" + "; ".join(f"{one.address}: {one.reason}" for one in states) + ")"

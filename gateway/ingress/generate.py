@@ -90,7 +90,7 @@ class Generation:
             raise
 
     def _call(self, method: Method, infer: InferRequest) -> Call:
-        return Call(
+        call = Call(
             method,
             infer.model,
             self._version,
@@ -101,6 +101,9 @@ class Generation:
             route=self._route.name,
             variant=self._variant.name,
         )
+        if call.sequence:
+            call.mark(infer.parameters or {})
+        return call
 
     async def _open(self, infer: InferRequest) -> None:
         infer.parameters = {**(infer.parameters or {}), "triton_enable_empty_final_response": True}

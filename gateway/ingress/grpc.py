@@ -378,6 +378,8 @@ class GrpcService:
                 route=route.name,
                 variant=variant.name,
             )
+            if sequence:
+                call.mark(envelope.parameters)
             reply = await variant.handler(call)
             if call.variant != variant.name and listener.tells:
                 stream.told = variant.elsewhere(call).block

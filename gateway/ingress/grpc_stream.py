@@ -181,6 +181,8 @@ class InferSession:
         self._wants_final.setdefault(envelope.id, deque()).append(envelope.wants_empty_final)
         self._outstanding += 1
         upstream.send(call, [prefix(sum(map(len, parts))), *parts])
+        if call.sequence:
+            variant.pool.sequences.succeeded(call)
         while upstream.attempt.queued > UPSTREAM_QUEUE_BYTES and not upstream.attempt.ended:
             await self._wait()
 
@@ -197,7 +199,7 @@ class InferSession:
             sequence=sequence_of(envelope),
             route=variant.route,
             variant=variant.name,
-        )
+        ).mark(envelope.parameters)
 
     async def _upstream_for(self, pool: Pool, call: Call) -> Upstream:
         """The endpoint in use that serves the model, else the pool's choice. A sequence's requests go to the endpoint

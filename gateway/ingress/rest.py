@@ -113,6 +113,8 @@ class RestService:
                 route=route.name,
                 variant=variant.name,
             )
+            if call.sequence:
+                call.mark(infer.parameters or {})
             reply = oip_grpc.decode_reply((await variant.handler(call)).payload)
             told = told if call.variant == variant.name else variant.elsewhere(call)
             text, tail = oip_json.encode_reply(reply, infer)

@@ -105,6 +105,18 @@ _TABLE = (
     Family(
         "penstock_scrapes_total", "counter", "Looks at the endpoints' metrics pages, by how they ended.", ("result",)
     ),
+    Family(
+        "penstock_managed_replicas",
+        "gauge",
+        "Tritons that the gateway runs, by state: starting, ready, draining, down, crash_loop.",
+        ("pool", "state"),
+    ),
+    Family(
+        "penstock_managed_ends_total",
+        "counter",
+        "Tritons of the gateway that ended by themselves or did not come up.",
+        ("pool", "replica"),
+    ),
     Family("penstock_workers_ready", "gauge", "Workers that are connected to control and serve."),
     Family("penstock_worker_restarts_total", "counter", "Workers started again after they ended.", ("worker",)),
     Family("penstock_loop_lag_seconds", "gauge", "How late the worker's event loop ran a timer.", ("worker",)),

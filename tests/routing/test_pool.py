@@ -9,9 +9,10 @@ import pytest
 
 from config.pools import Outliers
 from routing.budget import TAU
+from routing.call import Call
 from routing.connectors.outcome import AllBroken, NoOther, broken, from_status
 from routing.endpoint import Endpoint
-from routing.pool import BUSY_MINIMUM, BUSY_SHARE, MAX_ATTEMPTS, REMEMBERED_CANDIDATES, Pool, by_sequence
+from routing.pool import BUSY_MINIMUM, BUSY_SHARE, MAX_ATTEMPTS, REMEMBERED_CANDIDATES, Pool
 from tests.support.clock import Clock
 from tests.support.pools import OK, ScriptedChannel, a_call, a_pool, an_endpoint
 from transcoding.http2.errors import ErrorCode
@@ -263,28 +264,25 @@ def test_in_flight_is_given_back_whatever_ends_the_call(end: str) -> None:
     assert endpoint.in_flight == 0
 
 
-def endpoints(count: int) -> tuple[Endpoint, ...]:
-    return tuple(an_endpoint(f"host-{number}:8001", READY) for number in range(count))
-
-
-def test_a_sequence_keeps_its_endpoint_and_sequences_spread() -> None:
-    pool = a_pool(endpoints(4))
-    homes = {str(number): pool.choose(a_call(sequence=str(number))) for number in range(400)}
-    assert all(pool.choose(a_call(sequence=name)) is home for name, home in homes.items())
-    shares = Counter(home.address for home in homes.values())
-    assert min(shares.values()) > 60
-
-
-def test_an_endpoint_that_leaves_moves_only_its_own_sequences() -> None:
-    four = endpoints(4)
-    for number in range(200):
-        before = by_sequence(four, "m", str(number))
-        after = by_sequence(four[:3], "m", str(number))
-        assert after is before or before is four[3]
-
-
 def test_models_on_the_same_endpoints_share_their_candidates() -> None:
     models = {f"m{number}": {"1": "READY"} for number in range(3)}
     pool = a_pool([an_endpoint("a:1", models), an_endpoint("b:1", models), an_endpoint("c:1", {"m0": {"1": "READY"}})])
     assert pool.candidates("m1", "") is pool.candidates("m2", "1")
     assert len(pool.candidates("m0", "")) == 3
+
+
+def test_who_is_passed_over_is_asked_only_while_somebody_is() -> None:
+    class Health:
+        out = 0
+        asked = 0
+
+        def passable(self, candidates: tuple[Endpoint, ...], call: Call) -> tuple[Endpoint, ...]:
+            self.asked += 1
+            return tuple(endpoint for endpoint in candidates if endpoint.address != "a:1")
+
+    pool, health = a_pool([an_endpoint("a:1", READY), an_endpoint("b:1", READY)]), Health()
+    pool.health = health
+    assert {pool.choose(a_call()).address for _ in range(4)} == {"a:1", "b:1"}
+    assert health.asked == 0
+    health.out = 1
+    assert {pool.choose(a_call()).address for _ in range(4)} == {"b:1"}

@@ -71,11 +71,11 @@ def a_pool(
     endpoints: Sequence[Endpoint],
     pick: str = "round_robin",
     on_retry: Callable[[str, str], None] | None = None,
+    tools: Tools | None = None,
     *,
     name: str = "p",
     outliers: Outliers | None = None,
     clock: Callable[[], float] = time.monotonic,
-    tools: Tools | None = None,
 ) -> Pool:
     """A pool of these; `pick` is a kind of picker, or "first" for the first of the candidates."""
     health = Health(name, outliers or Outliers(), clock)
