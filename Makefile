@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 COMPILED := build/compiled
-# What runs in the compiled modules, and what clients see of them.
+# What runs in the compiled modules, and what clients see of them; what asks Triton without a gateway is left out.
 COMPILED_TESTS := tests/test_compiled.py tests/transcoding tests/routing tests/gateway/ingress tests/gateway/test_worker.py \
 	tests/fuzz $(addprefix tests/end_to_end/test_,$(addsuffix .py,parity parity_grpc clients failures cancellation \
 	allocations hostile_bodies hostile_http1 hostile_http2 hostile_slow))
@@ -43,7 +43,7 @@ compile-if-possible: install
 	@$(BIN)/python -m deploy.packaging.compiled --if-possible $(COMPILED)
 
 test-compiled: compile triton ## The data path again, compiled
-	PENSTOCK_TEST_BUILD=$(COMPILED) $(BIN)/python -m pytest $(COMPILED_TESTS)
+	PENSTOCK_TEST_BUILD=$(COMPILED) $(BIN)/python -m pytest $(COMPILED_TESTS) -k 'not -triton] and not [triton-'
 
 lint: install ## ruff, mypy, import contracts
 	$(BIN)/ruff check .

@@ -27,7 +27,7 @@ COMMANDS = [
     if line.split("#")[0].strip()
 ]
 MADE = sorted({(str(page), target) for page, text in TEXT.items() for target in re.findall(r"`make ([a-z-]+)`", text)})
-INSTALLS = {"pip install ."}  # `make install` did it
+INSTALLS = {"pip install .", "PENSTOCK_COMPILE=1 pip install ."}  # `make install` and `make compile` did it
 FILE = "deploy/examples/minimal.yaml"
 
 
