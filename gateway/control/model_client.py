@@ -21,12 +21,17 @@ from transcoding.status import GatewayError
 
 MARK = "penstock_override"
 REASON_LETTERS = 1000
+ALIVE_TIMEOUT = 1.0
 _messages: Any = service_pb2  # generated at import, so that a type checker cannot see them
 _services: Any = service_pb2_grpc
 
 
 class ModelError(Exception):
     """The Triton did not do it. The text says why."""
+
+
+class Unreachable(ModelError):
+    """The Triton did not answer, and perhaps did not live through it."""
 
 
 class Used(NamedTuple):
@@ -92,11 +97,21 @@ class ModelClient:
         try:
             return await getattr(stub, call)(request, timeout=timeout)
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.UNAVAILABLE:
+            if error.code() is grpc.StatusCode.UNAVAILABLE and not await self._answers():
                 await self.close()
+                raise Unreachable(f"{call}: {self._address} does not answer: {error.details()}") from error
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 raise ModelError(f"{call}: no answer within {timeout:g} s") from error
             raise ModelError((error.details() or error.code().name).strip()[:REASON_LETTERS]) from error
+
+    async def _answers(self) -> bool:
+        """Triton has UNAVAILABLE for some of its own refusals, too."""
+        stub = _services.GRPCInferenceServiceStub(self._channel)
+        try:
+            await stub.ServerLive(_messages.ServerLiveRequest(), timeout=ALIVE_TIMEOUT)
+        except grpc.aio.AioRpcError:
+            return False
+        return True
 
 
 def mark_of(config: str | None) -> str:

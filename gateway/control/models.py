@@ -163,7 +163,7 @@ class DesiredModels:
             else:
                 async with self._reloading:
                     if action == "replace":
-                        await self._sites.remove(address, wanted.name, self._models.load_timeout)
+                        await self._sites.remove(address, wanted.name, self._models.load_timeout, in_use=True)
                     await self._load(address, wanted)
                 _log.info("reloaded a model", extra={"pool": self._pool, "endpoint": address, "model": wanted.name})
         except ModelError as error:
@@ -182,7 +182,7 @@ class DesiredModels:
 
     async def _unload(self, address: str, model: str) -> None:
         self._unwanted.discard((address, model))
-        await self._sites.remove(address, model, self._models.load_timeout)
+        await self._sites.remove(address, model, self._models.load_timeout, in_use=True)
         self._metrics.unloaded("unlisted")
         _log.info(
             "unloaded a model that is listed no more", extra={"pool": self._pool, "endpoint": address, "model": model}

@@ -18,6 +18,10 @@ HELD = frozenset({"READY", "LOADING", "UNLOADING"})
 Index = dict[str, dict[str, ModelVersion]]
 
 
+class InUse(ModelError):
+    """It was not unloaded since it is in use."""
+
+
 class Client(Protocol):
     """What loads and unloads at one Triton: `ModelClient`. All raise `ModelError`."""
 
@@ -49,9 +53,15 @@ class Fleet(Protocol):
     async def refresh(self, address: str) -> None:
         """Poll the endpoint, and return when the workers are sent what changed."""
 
-    async def withdraw(self, address: str, model: str) -> None:
-        """Tell the workers that the model is not to be used there. Returns when they know and none has a request for it
-        there, or after a bounded time."""
+    async def withdraw(self, address: str, model: str) -> bool:
+        """Tell the workers that the model is not to be used there. True when they know and none has a request for it
+        there; False after a bounded time."""
+
+    def in_flight(self, address: str, model: str) -> int:
+        """The requests of this gateway for a model that are there now."""
+
+    def wait(self, address: str) -> float:
+        """Seconds of work that wait there."""
 
     def restore(self, address: str, model: str) -> None:
         """Take that back: what polls say holds again."""
@@ -80,11 +90,14 @@ class Sites:
         """The endpoints that answer and whose models are known, by address."""
         return {state.address: state for state in self.fleet.states() if state.live and state.known}
 
-    async def remove(self, address: str, model: str, timeout: float) -> None:
+    async def remove(self, address: str, model: str, timeout: float, in_use: bool = False) -> None:
         """Unload, when no request of this gateway is there any more; return when its memory is free. The lock is the
-        caller's. Raises `ModelError`; then it may still be on its way."""
+        caller's. Raises `ModelError`: `InUse` if requests stay there, unless it goes `in_use`, which Triton lets finish
+        what they began; after another one it may still be on its way."""
         client = self.client(address)
-        await self.fleet.withdraw(address, model)
+        if not await self.fleet.withdraw(address, model) and not in_use:
+            self.fleet.restore(address, model)
+            raise InUse(f"requests for {model} do not end")
         try:
             async with asyncio.timeout(timeout):
                 await client.unload(model, timeout)

@@ -13,7 +13,7 @@ import pytest
 import tritonclient.grpc as tritonclient
 
 from deploy.triton import Triton
-from gateway.control.model_client import MARK, ModelClient, ModelError, mark_of, marked
+from gateway.control.model_client import MARK, ModelClient, ModelError, Unreachable, mark_of, marked
 from tests.support import triton as triton_support
 from tests.support.deadline import until
 
@@ -56,8 +56,8 @@ def test_an_override_that_is_no_object(config: str) -> None:
 
 def test_a_triton_that_is_not_there() -> None:
     async def scene(client: ModelClient) -> None:
-        with pytest.raises(ModelError):
-            await client.index(1.0)
+        with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1 does not answer"):
+            await client.index(5.0)
 
     play("127.0.0.1:1", scene)
 
@@ -87,6 +87,9 @@ def test_load_override_use_and_unload_at_a_real_triton() -> None:
                 await client.load("badload", None, 30.0)
             with pytest.raises(ModelError, match="nothing"):
                 await client.load("nothing", None, 30.0)
+            triton.kill()
+            with pytest.raises(Unreachable):
+                await client.load("simple", None, 30.0)
 
         play(triton.grpc_address, scene)
 

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from gateway.control.model_client import ModelError
+from gateway.control.sites import InUse
 from tests.support.deadline import eventually
 from tests.support.model_fleet import ModelFleet
 from tests.support.model_host import ModelHost
@@ -18,7 +19,7 @@ def test_a_model_goes_when_nobody_uses_it() -> None:
         host.states["m"] = "READY"
         host.unload_seconds = 0.05
         fleet = ModelFleet(host)
-        fleet.in_use.add(("a:1", "m"))
+        fleet.in_use["a:1", "m"] = 1
         removing = asyncio.ensure_future(fleet.sites.remove("a:1", "m", 5.0))
         await asyncio.sleep(0.03)
         assert fleet.states()[0].models["m"]["1"].state == "UNLOADING"  # to the workers
@@ -41,6 +42,22 @@ def test_one_that_does_not_go_is_an_error_and_not_withdrawn_for_ever() -> None:
         with pytest.raises(ModelError, match=r"not unloaded after 0.1 s"):
             await fleet.sites.remove("a:1", "m", 0.1)
         assert fleet.withdrawn == set()
+
+    asyncio.run(run())
+
+
+def test_one_that_stays_in_use_stays_unless_it_must_go() -> None:
+    async def run() -> None:
+        host = ModelHost("a:1", ["m"])
+        host.states["m"] = "READY"
+        fleet = ModelFleet(host)
+        fleet.in_use["a:1", "m"] = 1
+        fleet.patience = 0.05
+        with pytest.raises(InUse, match="requests for m do not end"):
+            await fleet.sites.remove("a:1", "m", 5.0)
+        assert (fleet.withdrawn, host.unloads["m"]) == (set(), 0)
+        await fleet.sites.remove("a:1", "m", 5.0, in_use=True)
+        assert host.states["m"] == "UNAVAILABLE"
 
     asyncio.run(run())
 
