@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from config.decode import HOLE
 from config.findings import Finding
 from config.forms import LATEST
+from config.hole import HOLE
 from config.match import compile_patterns, is_exact
 from config.problems import Path, did_you_mean, listed, quote
 from config.schema import Config, Route, Rule, Target, Variant
@@ -27,12 +27,12 @@ def check_label(
         groups = [(target.model,)]
     if any(pattern is HOLE for group in groups for pattern in group):
         return
-    names = _matching(filter(is_exact, (pattern for group in groups for pattern in group)), groups)
+    names = dict.fromkeys(_matching(filter(is_exact, (pattern for group in groups for pattern in group)), groups))
     for name in names:
         if label not in config.labels.get(name, ()):
             yield path, _lacks(label, f"of {quote(name)}", config.labels.get(name, ()))
-    labelled = [model for model, labels in config.labels.items() if label in labels]
-    if not names and not _matching(labelled, groups):
+    labelled = (model for model, labels in config.labels.items() if label in labels)
+    if not names and not any(_matching(labelled, groups)):
         known = {each for model in _matching(config.labels, groups) for each in config.labels[model]}
         yield path, _lacks(label, "of a model that comes here", sorted(known))
 
@@ -43,9 +43,12 @@ def _model_patterns(route: Route | None, rule: Rule | None) -> list[_Patterns]:
     return groups + [condition.model for condition in (rule.when if rule else ()) if condition.model]
 
 
-def _matching(models: Iterable[str], groups: list[_Patterns]) -> list[str]:
+def _matching(models: Iterable[str], groups: list[_Patterns]) -> Iterator[str]:
+    """Those of `models` that match one pattern of each group."""
     compiled = [compile_patterns(group) for group in groups]
-    return [model for model in dict.fromkeys(models) if all(patterns.matches(model) for patterns in compiled)]
+    for model in models:
+        if all(patterns.matches(model) for patterns in compiled):
+            yield model
 
 
 def _lacks(label: str, whose: str, known: Iterable[str]) -> str:

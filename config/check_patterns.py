@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from config.decode import HOLE
 from config.findings import Finding
+from config.hole import HOLE
 from config.match import covers, is_literal, tokens
 from config.problems import path_text, quote
 from config.schema import Config

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from config.addresses import normal
-from config.decode import HOLE
 from config.findings import Finding, repeated
+from config.hole import HOLE
 from config.problems import Path, did_you_mean, listed, quote
 from config.schema import Config, Discover, Managed, Models, Outliers, Pick, Pool
 from config.units import format_duration

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import msgspec
 
 from config.check_labels import check_label
-from config.decode import HOLE
 from config.findings import Finding, repeated
+from config.hole import HOLE
 from config.node import Node
 from config.problems import Path, did_you_mean, joined, listed, quote
 from config.schema import Condition, Config, Route, Rule, Split, Target, Variant

@@ -1,6 +1,6 @@
 """What must hold between the parts of a configuration. Each check yields (path, message) for each mistake it finds.
 
-The configuration may have holes (`config.decode.HOLE`) where a part could not be read; a check passes over those.
+The configuration may have holes (`config.hole.HOLE`) where a part could not be read; a check passes over those.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from config.addresses import UNIX, is_loopback, is_wildcard, normal, split_addre
 from config.check_patterns import check_patterns
 from config.check_pools import check_pools
 from config.check_routes import check_routes
-from config.decode import HOLE
 from config.findings import Finding, repeated
+from config.hole import HOLE
 from config.node import Node
 from config.problems import Path, quote
 from config.schema import Config, Listener, Route

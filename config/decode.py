@@ -17,6 +17,7 @@ import yaml
 
 from config.fields import text
 from config.forms import FORMS
+from config.hole import HOLE
 from config.node import Node
 from config.nodes import Mark, Pair, pairs
 from config.problems import ConfigError, Path, Problem, did_you_mean, joined, listed, path_text, quote
@@ -25,45 +26,8 @@ from config.scalars import bare, found, is_null, read_scalar
 
 MAX_PROBLEMS = 500  # nobody reads on after so many, and each may take a search for a near word
 
-
-class _Hole:
-    """The place of a value that could not be read."""
-
-    def __getattr__(self, name: str) -> Any:
-        return self
-
-    def __call__(self, *args: object) -> Any:
-        return self
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(())
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __gt__(self, other: object) -> bool:
-        return False
-
-    __lt__ = __gt__
-
-
-HOLE: Any = _Hole()
-
 _NAME = mi.type_info(Annotated[str, text("The name of a shared policy")])
 _KIND = mi.type_info(Annotated[str, text("What a policy does", "policy")])
-
-
-def _is_item(node: yaml.Node, kind: mi.Type) -> bool:
-    """Whether the node is one item of that type, not a list of them."""
-    if isinstance(kind, mi.StructType):
-        return isinstance(node, yaml.MappingNode)
-    return isinstance(node, yaml.ScalarNode) and not is_null(node)
-
-
-def _struct_type(kind: type[Node]) -> mi.StructType:
-    described = mi.type_info(kind)
-    assert isinstance(described, mi.StructType)
-    return described
 
 
 class Decoder:
@@ -175,7 +139,7 @@ class Decoder:
     def _options(self, kind: str, written: list[Pair], node: yaml.Node, path: Path) -> PolicySpec:
         before = len(self.problems)
         options = self.options[path] = self._filled(self._policies[kind], written, node, path)
-        return PolicySpec(kind, msgspec.to_builtins(options) if len(self.problems) == before else {})
+        return PolicySpec(kind, _builtins(options) if len(self.problems) == before else {})
 
     def _unknown_kind(self, kind: str, path: Path) -> None:
         if kind is not HOLE:
@@ -223,3 +187,22 @@ class Decoder:
 
     def _pairs(self, node: yaml.MappingNode, path: Path) -> Iterator[Pair]:
         return pairs(node, lambda mark, message: self.report(mark, path, message))
+
+
+def _builtins(options: Node) -> dict[str, Any]:
+    """As they arrive over a wire, with lists for tuples, so that both compare equal."""
+    values: dict[str, Any] = msgspec.msgpack.decode(msgspec.msgpack.encode(options))
+    return values
+
+
+def _is_item(node: yaml.Node, kind: mi.Type) -> bool:
+    """Whether the node is one item of that type, not a list of them."""
+    if isinstance(kind, mi.StructType):
+        return not isinstance(node, yaml.SequenceNode)
+    return isinstance(node, yaml.ScalarNode) and not is_null(node)
+
+
+def _struct_type(kind: type[Node]) -> mi.StructType:
+    described = mi.type_info(kind)
+    assert isinstance(described, mi.StructType)
+    return described

@@ -13,7 +13,7 @@ import msgspec
 
 from config.findings import Finding
 from config.problems import Path
-from config.schema import Config, Tls
+from config.schema import Config, Pool, Tls
 
 _MAX_PEM = 1024 * 1024
 _MARKERS = {"certificate": b"CERTIFICATE-----", "key": b"PRIVATE KEY-----", "client_ca": b"CERTIFICATE-----"}
@@ -27,7 +27,8 @@ def resolve_paths(config: Config, base: FilePath) -> Config:
         for listener in config.listen
     )
     state = str(base / config.state_directory) if config.state_directory else config.state_directory
-    return msgspec.structs.replace(config, listen=listeners, state_directory=state)
+    pools = {name: _resolve_pool(pool, base) for name, pool in config.pools.items()}
+    return msgspec.structs.replace(config, listen=listeners, pools=pools, state_directory=state)
 
 
 def check_files(config: Config) -> Iterator[Finding]:
@@ -35,9 +36,20 @@ def check_files(config: Config) -> Iterator[Finding]:
     for i, listener in enumerate(config.listen):
         if listener.tls:
             yield from _check_tls(listener.tls, ("listen", i, "tls"))
+    for name, pool in config.pools.items():
+        for i, folder in enumerate(pool.managed.repository if pool.managed else ()):
+            if folder and not os.path.isdir(folder):
+                yield ("pools", name, "managed", "repository", i), f"expected a folder of models, got {folder!r}"
     state = config.state_directory
     if state and os.path.exists(state) and not os.path.isdir(state):
         yield ("state_directory",), f"expected a folder, got the file {state!r}"
+
+
+def _resolve_pool(pool: Pool, base: FilePath) -> Pool:
+    if not pool.managed:
+        return pool
+    repository = tuple(str(base / folder) if folder else folder for folder in pool.managed.repository)
+    return msgspec.structs.replace(pool, managed=msgspec.structs.replace(pool.managed, repository=repository))
 
 
 def _resolve_tls(tls: Tls, base: FilePath) -> Tls:

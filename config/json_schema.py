@@ -15,14 +15,17 @@ import msgspec
 import msgspec.inspect as mi
 
 from config.forms import FORMS
-from config.kinds import PICKERS
+from config.kinds import PICKERS, POLICIES
 from config.scalars import bare
-from config.schema import Config
+from config.schema import Config, PolicySpec
 
 Schema = dict[str, Any]
 
 _DURATION = r"^([0-9.]+|([0-9.]+d)?([0-9.]+h)?([0-9.]+m)?([0-9.]+s)?([0-9.]+ms)?([0-9.]+us)?)$"
 _HOST_PORT = r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s\[\]/:@]+):[0-9]{1,5}"
+_LABEL = "[A-Za-z][A-Za-z0-9_.-]{0,62}"
+_TOKEN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
+_PLAIN: Schema = {"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]}
 _FORMS: dict[str, Schema] = {
     "duration": {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "minLength": 1, "pattern": _DURATION}]},
     "size": {
@@ -31,14 +34,34 @@ _FORMS: dict[str, Schema] = {
             {"type": "string", "pattern": "^[0-9.]+ ?([kK]B|[MG]B|[KMG]iB|B)?$"},
         ]
     },
+    "number": {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": "^[0-9.]+%?$"}]},
     "address": {"type": "string", "pattern": f"^{_HOST_PORT}$"},
     "endpoint": {"type": "string", "pattern": f"^{_HOST_PORT}$"},
     "admin": {"type": "string", "pattern": f"^({_HOST_PORT}|unix:/.+)$"},
     "version": {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[1-9][0-9]{0,18}$"}]},
+    "label": {"type": "string", "pattern": f"^{_LABEL}$"},
+    "target_version": {
+        "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": f"^([1-9][0-9]{{0,18}}|{_LABEL})$"}]
+    },
+    "model": {"type": "string", "minLength": 1, "maxLength": 255},
     "pattern": {"type": "string", "minLength": 1, "maxLength": 255},
-    "header": {"type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"},
+    "header": {"type": "string", "pattern": _TOKEN},
+    "any_header": {"type": "string", "pattern": _TOKEN},
+    "cookie": {"type": "string", "pattern": _TOKEN},
+    "hash_key": {"type": "string", "pattern": "^(principal|sequence|body|header:.+)$"},
+    "regex": {"type": "string", "minLength": 1, "maxLength": 1000},
+    "nameserver": {"type": "string", "pattern": f"^{_HOST_PORT}$"},
+    "host": {"type": "string", "minLength": 1},
+    "dns_name": {"type": "string", "minLength": 1},
+    "url_path": {"type": "string", "pattern": "^/"},
+    "variable": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+    "devices": {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "minLength": 1}]},
+    "json": {"type": "string", "minLength": 2},
+    "setting": _PLAIN,
+    "value": _PLAIN,
     "path": {"type": "string", "minLength": 1},
     "picker": {"enum": list(PICKERS)},
+    "policy": {"enum": list(POLICIES)},
     "text": {"type": "string", "minLength": 1},
 }
 
@@ -87,21 +110,23 @@ def _unsaid(kind: mi.Type, extra: dict[str, Any], definitions: dict[str, Schema]
     if isinstance(kind, mi.LiteralType):
         numbers = [float(word) for word in map(str, kind.values) if re.fullmatch(r"[0-9]+\.[0-9]+", word)]
         return {"enum": [*kind.values, *numbers]}  # what YAML takes for a number is read as it is written
-    if isinstance(kind, mi.NoneType):
-        return {"type": "null"}
+    if isinstance(kind, mi.NoneType | mi.BoolType):
+        return {"type": "null" if isinstance(kind, mi.NoneType) else "boolean"}
     assert isinstance(kind, mi.IntType)
     return {"type": "integer", "minimum": kind.ge, "maximum": kind.le}
 
 
 def _array(kind: mi.VarTupleType, extra: dict[str, Any], definitions: dict[str, Schema]) -> Schema:
     item = _schema(kind.item_type, definitions)
-    array = {"type": "array", "minItems": kind.min_length or 0, "items": item}
+    if getattr(bare(kind.item_type)[0], "cls", None) is PolicySpec:
+        item = {"anyOf": [{"type": "string", "minLength": 1}, item]}  # the name of a shared one
+    array = {"type": "array", "minItems": extra.get("least", kind.min_length or 0), "items": item}
     return {"anyOf": [item, array]} if "bare_item" in extra else array
 
 
 def _object_of(kind: mi.DictType, definitions: dict[str, Schema]) -> Schema:
-    key, _ = bare(kind.key_type)
-    names = {"pattern": key.pattern} if isinstance(key, mi.StrType) and key.pattern else {}
+    key, extra = bare(kind.key_type)
+    names = {"pattern": key.pattern} if isinstance(key, mi.StrType) and key.pattern else _FORMS[extra["form"]]
     values = _schema(kind.value_type, definitions)
     least = kind.min_length or 0
     return {"type": "object", "minProperties": least, "propertyNames": names, "additionalProperties": values}
@@ -116,13 +141,17 @@ def _reference(kind: mi.StructType, definitions: dict[str, Schema]) -> Schema:
 
 
 def _definition(kind: mi.StructType, definitions: dict[str, Schema]) -> Schema:
-    properties = {field.name: _property(field, definitions) for field in kind.fields}
+    is_policy = kind.cls is PolicySpec  # the options of its kind stand beside `kind`
+    fields = [field for field in kind.fields if field.name == "kind" or not is_policy]
+    properties = {field.encode_name: _property(field, definitions) for field in fields}
     mapping: Schema = {
         "type": "object",
-        "additionalProperties": False,
-        "required": [field.name for field in kind.fields if field.required],
+        "additionalProperties": is_policy,
+        "required": [field.encode_name for field in fields if field.required],
         "properties": properties,
     }
+    if choice := getattr(kind.cls, "one_of", ()):
+        mapping["anyOf"] = [{"required": [name]} for name in choice]
     says = {"description": " ".join((kind.cls.__doc__ or "").split())}
     shorthand = getattr(kind.cls, "shorthand", None)
     return says | ({"anyOf": [properties[shorthand], mapping]} if shorthand else mapping)

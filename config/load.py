@@ -84,8 +84,11 @@ def _named(config: Config) -> Config:
     shared = {name: replace(policy, name=name) for name, policy in config.policies.items()}
 
     def named(route: Route) -> Route:
+        name = route_name(route)
         policies = tuple(shared[policy.name] if policy.name else policy for policy in route.policies)
-        return replace(route, name=route_name(route), policies=policies)
+        rules = tuple(replace(rule, name=rule.name or f"rules[{i}]") for i, rule in enumerate(route.rules))
+        split = replace(route.split, salt=route.split.salt or name) if route.split else None
+        return replace(route, name=name, rules=rules, split=split, policies=policies)
 
     listen = tuple(replace(item, name=listener_name(item)) for item in config.listen)
     return replace(config, listen=listen, policies=shared, routes=tuple(map(named, config.routes)))

@@ -68,7 +68,7 @@ def listed(names: Iterable[str]) -> str:
 
 def joined(names: Sequence[str]) -> str:
     """`a, b and c`; `none` for no names."""
-    *most, last = names or ["none"]
+    *most, last = [*names] or ["none"]
     return f"{', '.join(most)} and {last}" if most else last
 
 

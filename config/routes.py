@@ -56,7 +56,7 @@ class Rule(Node, frozen=True):
 
     when: Annotated[tuple[Condition, ...], one_or_several("One condition, or several that must all hold")]
     to: Target
-    name: Annotated[str, text("What headers and logs call it; its place if not given")] = ""
+    name: Annotated[str, text("What headers and logs call it; its place, such as rules[0], if not given")] = ""
 
 
 class Sticky(Node, frozen=True):

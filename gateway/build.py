@@ -10,21 +10,28 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from functools import partial
+from random import Random
 from typing import NamedTuple
 
 from config.match import compile_patterns
 from config.pools import Pick
 from config.schema import Config
 from config.schema import Pool as PoolConfig
+from config.schema import Route as RouteConfig
+from gateway.policies import Shelf
+from gateway.routes import RouteLinker
 from gateway.snapshot import Route, Snapshot
 from gateway.telemetry.metrics import Metrics
 from gateway.world import EndpointState, World
-from routing.call import link
 from routing.connectors.grpc_h2 import Channel
 from routing.endpoint import Endpoint
+from routing.health import Health
 from routing.pickers import Tools, make
 from routing.pool import Pool
+from routing.sequence_table import SequenceTable
+from routing.sequences import Sequences
 from routing.tasks import spawn
+from routing.versions import Latest
 
 RETIREMENT = 60.0
 """Seconds that the last requests of an endpoint get when it leaves the configuration."""
@@ -51,17 +58,30 @@ class Backend(NamedTuple):
 
 
 class Builder:
-    """Builds snapshots and owns the parts that outlive them. `tools` has the load board and the clock."""
+    """Builds snapshots and owns the parts that outlive them. `tools` has the load board and the clock; `random` is who
+    decides by chance; `sequences` is the table that the workers share."""
 
-    def __init__(self, metrics: Metrics, tools: Tools | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        tools: Tools | None = None,
+        random: Random | None = None,
+        sequences: SequenceTable | None = None,
+    ) -> None:
         self._metrics = metrics
         self._tools = tools or Tools()
         self._config: Config | None = None
         self._snapshot = Snapshot((), {})
+        self._random = random or Random()
+        self._sequences = sequences or SequenceTable.open(None)
         self._pools: dict[str, tuple[Pick, Pool]] = {}
+        self._current: dict[str, Pool] = {}
+        self._latest: dict[str, Latest] = {}
         self._backends: dict[Key, Backend] = {}
         self._retiring: set[Backend] = set()
         self._outcomes: dict[Key, Counter[str]] = {}
+        self._ejections: dict[str, Counter[tuple[str, str]]] = {}
+        self._shelf = Shelf(metrics.counter, self._current, self._latest_of)
 
     def build(self, world: World) -> Snapshot:
         """The snapshot of this world."""
@@ -70,27 +90,46 @@ class Builder:
             self._config = world.config
         for name, pool in self._snapshot.pools.items():
             states = {state.address: state for state in world.pools.get(name, ())}
+            dead = [endpoint for endpoint in pool.endpoints if not endpoint.live]
             changes = [take_state(endpoint, states.get(endpoint.address)) for endpoint in pool.endpoints]
             if any(changes):
                 pool.changed()
+            for endpoint in dead:
+                if endpoint.live:
+                    pool.health.revived(endpoint)
         return self._snapshot
 
     def _link(self, config: Config) -> Snapshot:
         self._drop_absent(config)
         pools = {name: self._pool(name, spec) for name, spec in config.pools.items()}
-        routes = []
-        for spec in config.routes:
-            target = spec.to or next(iter(spec.split.variants.values() if spec.split else ()))
-            pool = pools[target.pool]
-            route = Route(spec.name, pool, target.version or "", spec.timeout, link((), pool.forward), self._metrics)
-            routes.append((compile_patterns(spec.match.model), route))
-        return Snapshot(routes, pools)
+        self._current.clear()
+        self._current.update(pools)
+        self._shelf.labels = config.labels
+        self._shelf.keep(config.routes)
+        link = RouteLinker(pools, self._latest_of, config.labels, self._random.random, self._shelf.policies_of)
+        return Snapshot(
+            [(compile_patterns(spec.match.model), self._route(spec, link)) for spec in config.routes], pools
+        )
+
+    def _route(self, spec: RouteConfig, link: RouteLinker) -> Route:
+        return Route(spec.name, link.table(spec), spec.timeout, self._metrics)
+
+    def _latest_of(self, pool: Pool) -> Latest:
+        """The latest versions in this pool, which must not go back because a snapshot is built."""
+        latest = self._latest.setdefault(pool.name, Latest(pool))
+        latest.follow(pool)
+        return latest
 
     def _pool(self, name: str, spec: PoolConfig) -> Pool:
         pick, pool = self._pools.get(name, (None, None))
         if pool is None or pick != spec.pick:
-            pool = Pool(name, make(spec.pick, self._tools), self._count_retry)
+            sequences = Sequences(name, self._sequences, spec.sequence_idle)
+            pool = Pool(name, make(spec.pick, self._tools), self._count_retry, sequences=sequences)
             self._pools[name] = (spec.pick, pool)
+        if pool.health.spec != spec.outliers:
+            pool.health = Health(name, spec.outliers)
+        pool.sequences.idle = spec.sequence_idle
+        pool.health.ejections = self._ejections.setdefault(name, Counter())
         wiring = Wiring(spec.connections, spec.connect_timeout, spec.message_bytes)
         endpoints = tuple(self._endpoint((name, each.address), wiring) for each in spec.endpoints)
         for endpoint in endpoints:
@@ -124,6 +163,7 @@ class Builder:
             self._retire(self._backends.pop(key))
         for name in self._pools.keys() - config.pools.keys():
             del self._pools[name]
+            self._latest.pop(name, None)
 
     def _retire(self, backend: Backend) -> None:
         self._retiring.add(backend)
@@ -137,8 +177,8 @@ class Builder:
         await backend.channel.aclose()
         self._retiring.discard(backend)
 
-    def _count_retry(self, pool: str, reason: str) -> None:
-        self._metrics.counter("penstock_retries_total", (pool, reason)).value += 1
+    def _count_retry(self, route: str, reason: str) -> None:
+        self._metrics.counter("penstock_retries_total", (route, reason)).value += 1
 
     def report(self) -> None:
         """Set the gauges and counters of the endpoints, also of those that went: their counters must not go back."""
@@ -152,6 +192,16 @@ class Builder:
             metrics.gauge("penstock_upstream_connections", key).value = connections[key]
             for outcome, count in outcomes.items():
                 metrics.counter("penstock_upstream_requests_total", (*key, outcome)).value = count
+        for pool, ejections in self._ejections.items():
+            self._report_ejections(pool, ejections)
+
+    def _report_ejections(self, pool: str, ejections: Counter[tuple[str, str]]) -> None:
+        current = self._current.get(pool)
+        for (address, model), count in ejections.items():
+            labels = (pool, address, model)
+            out = current.health.ejected[address, model] if current is not None else 0
+            self._metrics.counter("penstock_ejections_total", labels).value = count
+            self._metrics.gauge("penstock_ejected", labels).value = out
 
     async def aclose(self) -> None:
         """Close all channels."""

@@ -21,6 +21,7 @@ from gateway.rundir import RunDirectory
 if TYPE_CHECKING:
     from gateway.telemetry.metrics import Metrics
     from gateway.worker_main import DataPlane, Refresh
+    from routing.load_board import LoadBoard
 
 T = TypeVar("T")
 
@@ -36,27 +37,29 @@ class CommandError(Exception):
 def load_config(path: str) -> Config:
     """Read and check the file. Raises `CommandError` with all of its mistakes."""
     from config.load import ConfigError, load
+    from policies import registry
 
     try:
-        return load(path)
+        return load(path, policies=registry())
     except ConfigError as error:
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"{path}: {error.strerror or error}") from error
 
 
-def make_data_plane(worker: int, metrics: Metrics, refresh: Refresh) -> DataPlane:
+def make_data_plane(worker: int, metrics: Metrics, refresh: Refresh, board: LoadBoard) -> DataPlane:
     """The data plane that serves."""
     from gateway.worker import DataPlane
 
-    return DataPlane(worker, metrics, refresh)
+    sequences = None if board.path is None else RunDirectory(os.path.dirname(board.path)).open_sequences()
+    return DataPlane(worker, metrics, refresh, board, sequences)
 
 
 class Parts(NamedTuple):
     """What the commands are made of; tests of the processes put others in."""
 
     load: Callable[[str], Config] = load_config
-    data_plane: Callable[[int, Metrics, Refresh], DataPlane] = make_data_plane
+    data_plane: Callable[[int, Metrics, Refresh, LoadBoard], DataPlane] = make_data_plane
     launcher: tuple[str, ...] | None = None
 
 
@@ -110,6 +113,7 @@ def _supervise(config: Config, workers: int, log_level: str, parts: Parts) -> in
         raise CommandError(f"state_directory: {error}", Exit.FAILED) from error
     try:
         directory.write_config(config)
+        directory.open_board(workers)
         launcher = parts.launcher or own_launcher()
         settings = Settings(launcher, directory.path, workers, config.drain, log_level)
         return asyncio.run(_until_signal(lambda: Supervisor(settings)))
@@ -150,18 +154,17 @@ def worker(options: argparse.Namespace, parts: Parts) -> int:
     logs.setup(f"worker {options.index}", options.log_level)
     import uvloop
 
-    from gateway.link import LinkClient
+    from gateway.link import LinkClient, OnWorld
     from gateway.worker_main import Worker
 
-    path = RunDirectory(options.run_directory).socket
+    directory = RunDirectory(options.run_directory)
+    board = directory.attach_board()
+
+    def connect(on_world: OnWorld) -> LinkClient:
+        return LinkClient(directory.socket, options.index, on_world)
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(
-            _until_signal(
-                lambda: Worker(
-                    options.index, parts.data_plane, lambda on_world: LinkClient(path, options.index, on_world)
-                )
-            )
-        )
+        return runner.run(_until_signal(lambda: Worker(options.index, parts.data_plane, connect, board)))
 
 
 async def _until_signal(make: Callable[[], Any]) -> int:

@@ -13,7 +13,7 @@ from transcoding.status import invalid
 
 if TYPE_CHECKING:
     from gateway.signatures import Signatures
-    from gateway.snapshot import Route
+    from routing.pool import Pool
 
 CLASSIFICATION = "classification"
 
@@ -24,18 +24,18 @@ class Guard:
     def __init__(self, signatures: Signatures) -> None:
         self._signatures = signatures
 
-    async def check_outputs(self, route: Route, infer: InferRequest, deadline: float | None) -> None:
-        """Refuse classification of BYTES. Raises `GatewayError` INVALID_ARGUMENT, and what asking for the model's
-        metadata raises."""
+    async def check_outputs(self, pool: Pool, infer: InferRequest, deadline: float | None) -> None:
+        """Refuse classification of BYTES by the model and version of a request that is to go to this pool. Raises
+        `GatewayError` INVALID_ARGUMENT, and what asking for the model's metadata raises."""
         names = [output.name for output in infer.outputs if output.parameters and CLASSIFICATION in output.parameters]
         if names:
-            await self.check_classified(route, infer.model, infer.version, names, deadline)
+            await self.check_classified(pool, infer.model, infer.version, names, deadline)
 
     async def check_classified(
-        self, route: Route, model: str, version: str, names: Iterable[str], deadline: float | None
+        self, pool: Pool, model: str, version: str, names: Iterable[str], deadline: float | None
     ) -> None:
         """The same for the outputs of these names, of which classification is asked."""
-        signature = await self._signatures.get(route.pool, model, version or route.version, deadline)
+        signature = await self._signatures.get(pool, model, version, deadline)
         for name in names:
             datatype, _ = signature.outputs.get(name, ("", ()))
             if datatype == "BYTES":

@@ -2,18 +2,21 @@
 
 One client asks one gateway and sees one server: metadata comes from any endpoint that has the model, statistics are
 summed, a load or unload reaches every endpoint of the pool and is in the inventory of all workers before the client
-hears of it.
+hears of it. Where a route has several targets, the model's metadata is that of the first that has it, it is ready when
+any target that takes requests has it ready, and statistics and changes go to all of them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from routing.call import Call
 from routing.endpoint import Endpoint
-from routing.pool import Pool
+from routing.pool import Pool, unknown_model
+from routing.table import Variant
 from transcoding.aggregate import merge
 from transcoding.dialects.oip_grpc import set_version
 from transcoding.dialects.oip_messages import message_class
@@ -21,6 +24,7 @@ from transcoding.dialects.repository_json import check_load
 from transcoding.grpc_framing import encode_message
 from transcoding.health import check
 from transcoding.methods import Method
+from transcoding.protobuf_wire import text
 from transcoding.reflection import SERVICES
 from transcoding.status import Code, Fault, GatewayError
 
@@ -65,51 +69,71 @@ class Management:
         return bytes(message_class("ServerReadyResponse")(ready=self._plane.serving).SerializeToString())
 
     async def _model_ready(self, question: Question) -> bytes:
-        """As Triton up to 2.51 says it: "not ready" is an answer, not an error; only a malformed version is one."""
-        try:
-            return await self._any(question)
-        except GatewayError as error:
-            if error.code in (Code.NOT_FOUND, Code.UNAVAILABLE):
-                return bytes(NOT_READY)
-            raise
+        """Is the model ready at any of the targets that take requests by themselves? As Triton up to 2.51 says it: "not
+        ready" is an answer, not an error; only a malformed version is one."""
+        answer = NOT_READY
+        for ask in self._asks(question, rules=False):
+            try:
+                answer = await ask()
+            except GatewayError as error:
+                if error.code not in (Code.NOT_FOUND, Code.UNAVAILABLE):
+                    raise
+            if answer == READY:
+                break
+        return bytes(answer)
 
     async def _any(self, question: Question) -> bytes:
-        snapshot = self._plane.snapshot
-        if question.model:
-            route = snapshot.dispatch(question.model)
-            return bytes((await route.pool.forward(question.pinned(route.version).call())).payload)
-        error = nothing_live()
-        for pool in snapshot.pools.values():
+        """The first answer; when there is none, what was wrong where requests for the model go, or at the last pool."""
+        errors = []
+        for ask in self._asks(question):
             try:
-                return bytes((await pool.forward(question.call())).payload)
-            except GatewayError as failure:
-                error = failure
-        raise error
+                return await ask()
+            except GatewayError as error:
+                errors.append(error)
+                if error.code is Code.INVALID_ARGUMENT:
+                    break
+        if errors:
+            raise errors[0 if question.model else -1]
+        raise unknown_model(question.model) if question.model else nothing_live()
+
+    def _asks(self, question: Question, rules: bool = True) -> list[Callable[[], Awaitable[bytes]]]:
+        """Who may answer, those first that take requests by themselves, then with `rules` those of rules; none for a
+        model without a route."""
+        snapshot = self._plane.snapshot
+        if not question.model:
+            return [partial(ask_pool, pool, question) for pool in snapshot.pools.values()]
+        route = snapshot.find(question.model)
+        if route is None:
+            return []
+        variants = route.table.variants if rules else route.table.defaults
+        return [partial(ask_variant, variant, question) for variant in variants]
 
     async def _ask_all(self, question: Question) -> list[bytes]:
-        model, version = question.model, question.version
-        pools = self._pools(model)
-        endpoints = distinct(
-            each for pool in pools for each in (pool.candidates(model, version) if model else pool.live)
+        targets = self._targets(question)
+        asked = distinct(
+            (endpoint, each)
+            for pool, each in targets
+            for endpoint in (pool.candidates(each.model, each.version) if each.model else pool.live)
         )
-        if not endpoints:
-            raise pools[0].why_not(model, version) if model else nothing_live()
-        replies = await self._send(endpoints, question)
+        if not asked:
+            pool, each = targets[0]
+            raise pool.why_not(each.model, each.version) if each.model else nothing_live()
+        replies = await self._send(asked)
         good = [reply for reply in replies if isinstance(reply, bytes)]
         return good or [fail(replies)]
 
     async def _broadcast(self, question: Question) -> bytes:
         if question.method.name == "RepositoryModelLoad":
             check_load(question.message)
-        endpoints = distinct(each for pool in self._pools(question.model) for each in pool.live)
-        if not endpoints:
+        asked = distinct((endpoint, each) for pool, each in self._targets(question) for endpoint in pool.live)
+        if not asked:
             raise nothing_live()
         try:
-            replies = await self._send(endpoints, question)
+            replies = await self._send(asked)
         finally:
             if question.method.api == "repository":
                 self._plane.signatures.forget()
-                await self._refresh({endpoint.address for endpoint in endpoints})
+                await self._refresh({endpoint.address for endpoint, _ in asked})
         if any(isinstance(reply, GatewayError) for reply in replies):
             fail(replies)
         return next(reply for reply in replies if isinstance(reply, bytes))
@@ -120,13 +144,20 @@ class Management:
         touched = [pool.name for pool in pools if any(each.address in addresses for each in pool.endpoints)]
         await asyncio.gather(*map(self._plane.refresh, touched))
 
-    async def _send(self, endpoints: Iterable[Endpoint], question: Question) -> list[bytes | GatewayError]:
-        return await asyncio.gather(*(ask_one(endpoint, question.call()) for endpoint in endpoints))
+    async def _send(self, asked: Iterable[Asked]) -> list[bytes | GatewayError]:
+        return await asyncio.gather(*(ask_one(endpoint, question.call()) for endpoint, question in asked))
 
-    def _pools(self, model: str) -> list[Pool]:
-        """The pool of a model's route, or all of them. Raises `GatewayError` NOT_FOUND for a model without a route."""
+    def _targets(self, question: Question) -> list[tuple[Pool, Question]]:
+        """Each pool that a model's route sends to, and what to ask there: of the model that it has in place of the
+        client's, unless the repository itself is meant. All pools for a question about no model. Raises `GatewayError`
+        NOT_FOUND for a model without a route."""
         snapshot = self._plane.snapshot
-        return [snapshot.dispatch(model).pool] if model else list(snapshot.pools.values())
+        if not question.model:
+            return [(pool, question) for pool in snapshot.pools.values()]
+        variants = snapshot.dispatch(question.model).table.variants
+        if question.method.api == "repository":
+            return list(dict.fromkeys((variant.pool, question) for variant in variants))
+        return list(dict.fromkeys((variant.pool, question.about(variant.model)) for variant in variants))
 
 
 class Question(NamedTuple):
@@ -137,6 +168,12 @@ class Question(NamedTuple):
     version: str
     message: bytes
     deadline: float
+
+    def about(self, model: str) -> Question:
+        """The same of another model, unless `model` is ""."""
+        if not model or model == self.model:
+            return self
+        return self._replace(model=model, message=self.message + text(self.method.model_field << 3 | 2, model))
 
     def pinned(self, version: str) -> Question:
         """With the version that a route sends to, where the client named none. Field 2 names it in each of these
@@ -151,6 +188,20 @@ class Question(NamedTuple):
         return Call(self.method, self.model, self.version, framed, deadline=self.deadline)
 
 
+Asked = tuple[Endpoint, Question]
+
+
+async def ask_pool(pool: Pool, question: Question) -> bytes:
+    """The answer of an endpoint of this pool. Raises `GatewayError`."""
+    return bytes((await pool.forward(question.call())).payload)
+
+
+async def ask_variant(variant: Variant, question: Question) -> bytes:
+    """The answer of an endpoint of the variant, about its model and version. Raises `GatewayError`."""
+    version, _ = variant.resolve(question.model, question.version)
+    return await ask_pool(variant.pool, question.about(variant.model).pinned(version))
+
+
 async def ask_one(endpoint: Endpoint, call: Call) -> bytes | GatewayError:
     """The answer of this endpoint, or its error."""
     try:
@@ -159,9 +210,9 @@ async def ask_one(endpoint: Endpoint, call: Call) -> bytes | GatewayError:
         return error
 
 
-def distinct(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
-    """Each address once: two pools may have the same Triton."""
-    return list({endpoint.address: endpoint for endpoint in endpoints}.values())
+def distinct(asked: Iterable[Asked]) -> list[Asked]:
+    """Each question once per address: two pools may have the same Triton."""
+    return list({(endpoint.address, question): (endpoint, question) for endpoint, question in asked}.values())
 
 
 def fail(replies: Iterable[bytes | GatewayError]) -> NoReturn:

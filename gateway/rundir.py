@@ -16,6 +16,10 @@ import msgspec
 
 from config.schema import Config
 from routing.load_board import LoadBoard
+from routing.sequence_table import SequenceTable
+
+BOARD_SLOTS = 65_536
+"""Rows of the load board: 64 endpoints with 1,000 models each. A row that nobody uses takes no memory."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,9 +58,9 @@ class RunDirectory:
         with open(self._config, "rb") as file:
             return msgspec.msgpack.decode(file.read(), type=Config)
 
-    def open_board(self, slots: int, workers: int) -> LoadBoard:
-        """The load board, for control: the one of the control before, so that what the workers count goes on counting,
-        or a new one. Raises `OSError`."""
+    def open_board(self, workers: int, slots: int = BOARD_SLOTS) -> LoadBoard:
+        """The load board: the one that is there, so that what the workers count goes on counting when control is
+        started again, or a new one. Raises `OSError`."""
         try:
             board = LoadBoard.attach(self._board)
         except FileNotFoundError:
@@ -71,9 +75,13 @@ class RunDirectory:
         return LoadBoard.create(self._board, slots, workers)
 
     def attach_board(self) -> LoadBoard:
-        """The load board, for a worker, which has heard of control. Raises `OSError`, and `ValueError` for a broken
-        one."""
+        """The load board that is there, for a worker. Raises `OSError`, and `ValueError` for a broken one."""
         return LoadBoard.attach(self._board)
+
+    def open_sequences(self) -> SequenceTable:
+        """Where the live sequences are: the table that is there, or a new one. Raises `OSError`, and `ValueError` for a
+        broken one."""
+        return SequenceTable.open(os.path.join(self.path, "sequences"))
 
     def announce_once(self) -> bool:
         """True the first time."""

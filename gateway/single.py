@@ -23,7 +23,7 @@ class Single:
         self._config = config
         self._plane = Plane(config, workers=1)
         self._admin = AdminServer(config.admin.address, self._plane)
-        self._worker = Worker(0, make, self._connect)
+        self._worker = Worker(0, make, self._connect, self._plane.board)
         self._announced = False
         self._running: asyncio.Task[int] | None = None
         ReadinessWatch(self._plane, self._ready)

@@ -8,33 +8,36 @@ from time import perf_counter
 
 from config.match import Patterns
 from gateway.telemetry.metrics import Cell, Histogram, Metrics
-from routing.call import Handler
+from routing.match import View
 from routing.pool import Pool, unknown_model
+from routing.table import Table, Variant
 from transcoding.status import Code, GatewayError
 
 REMEMBERED_MODELS = 4096
 
 
 class Route:
-    """A route of the configuration, linked: the chain to its pool and the counters of its requests.
+    """A route of the configuration, linked: where its requests go and the counters of them.
 
-    `in_flight` is the gauge of the route's name, so it goes on counting when the route is built anew.
+    `only` is the variant of all its requests, None when `choose` must say it. `in_flight` is the gauge of the route's
+    name, so it goes on counting when the route is built anew.
     """
 
-    __slots__ = ("_codes", "_duration", "_metrics", "handler", "in_flight", "name", "pool", "timeout", "version")
+    __slots__ = ("_codes", "_durations", "_metrics", "in_flight", "name", "only", "table", "timeout")
 
-    def __init__(
-        self, name: str, pool: Pool, version: str, timeout: float | None, handler: Handler, metrics: Metrics
-    ) -> None:
+    def __init__(self, name: str, table: Table, timeout: float | None, metrics: Metrics) -> None:
         self.name = name
-        self.pool = pool
-        self.version = version
+        self.table = table
+        self.only: Variant | None = table.only
         self.timeout = timeout
-        self.handler = handler
         self.in_flight: Cell = metrics.gauge("penstock_inflight", (name,))
         self._metrics = metrics
-        self._duration: Histogram = metrics.histogram("penstock_request_duration_seconds", (name,))
-        self._codes: dict[tuple[str, int], Cell] = {}
+        self._durations: dict[str, Histogram] = {}
+        self._codes: dict[tuple[str, str, int], Cell] = {}
+
+    def choose(self, view: View) -> Variant:
+        """The variant that takes this request."""
+        return self.table.choose(view)
 
     def deadline(
         self, loop: asyncio.AbstractEventLoop, limit: float | None = None, until: float | None = None
@@ -49,20 +52,23 @@ class Route:
         due = loop.time() + seconds
         return due if until is None or due < until else until
 
-    def finish(self, api: str, code: int, started: float) -> None:
+    def finish(self, api: str, code: int, started: float, variant: str) -> None:
         """Count a finished request, which `in_flight` counted before and which started at that `perf_counter`: the
-        loop's own clock may be as coarse as a millisecond."""
+        loop's own clock may be as coarse as a millisecond. `variant` names the one that it went to, "" for none."""
         self.in_flight.value -= 1
-        cell = self._codes.get((api, code))
+        cell = self._codes.get((variant, api, code))
         if cell is None:
-            labels = (self.name, api, Code(code).name)
-            cell = self._codes[api, code] = self._metrics.counter("penstock_requests_total", labels)
+            answered = (self.name, api, Code(code).name, variant)
+            cell = self._codes[variant, api, code] = self._metrics.counter("penstock_requests_total", answered)
         cell.value += 1
-        self._duration.observe(perf_counter() - started)
+        duration = self._durations.get(variant)
+        if duration is None:
+            took = (self.name, variant)
+            duration = self._durations[variant] = self._metrics.histogram("penstock_request_duration_seconds", took)
+        duration.observe(perf_counter() - started)
 
     def __repr__(self) -> str:
-        version = f" version {self.version}" if self.version else ""
-        return f"<Route {self.name} to {self.pool.name}{version}>"
+        return f"<Route {self.name}: {', '.join(map(repr, self.table.variants))}>"
 
 
 class Snapshot:
@@ -81,9 +87,17 @@ class Snapshot:
     def dispatch(self, model: str) -> Route:
         """The first route whose pattern takes this model. Raises `GatewayError` NOT_FOUND."""
         route = self._found.get(model)
-        return route if route is not None else self._search(model)
+        if route is None:
+            route = self._search(model)
+            if route is None:
+                raise unknown_model(model)
+        return route
 
-    def _search(self, model: str) -> Route:
+    def find(self, model: str) -> Route | None:
+        """The same, None where there is none."""
+        return self._found.get(model) or self._search(model)
+
+    def _search(self, model: str) -> Route | None:
         position = self._names.get(model, len(self.routes))
         for at, globs in self._globs:
             if at >= position:
@@ -92,7 +106,7 @@ class Snapshot:
                 position = at
                 break
         if position == len(self.routes):
-            raise unknown_model(model)
+            return None
         if len(self._found) >= REMEMBERED_MODELS:
             self._found.clear()
         route = self._found[model] = self.routes[position]

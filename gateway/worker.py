@@ -22,6 +22,10 @@ from gateway.signatures import Signatures
 from gateway.snapshot import Snapshot
 from gateway.telemetry.metrics import Metrics
 from gateway.world import World
+from routing.fleet import Fleet
+from routing.load_board import LoadBoard
+from routing.pickers import Tools
+from routing.sequence_table import SequenceTable
 
 if TYPE_CHECKING:
     from gateway.ingress.watch import WatchSession
@@ -36,12 +40,20 @@ LAST_SHARE = 0.2
 
 
 class DataPlane:
-    """What one worker does for clients. `refresh` asks control to read a pool's inventory again.
+    """What one worker does for clients. `refresh` asks control to read a pool's inventory again; `board` is where all
+    workers count what they have in flight, `sequences` where they write down where sequences are.
 
     `draining` fails health while requests are still taken; once `ending`, nothing that lasts is begun.
     """
 
-    def __init__(self, worker: int, metrics: Metrics, refresh: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        worker: int,
+        metrics: Metrics,
+        refresh: Callable[[str], Awaitable[None]],
+        board: LoadBoard | None = None,
+        sequences: SequenceTable | None = None,
+    ) -> None:
         self.worker = worker
         self.loop = asyncio.get_running_loop()
         self.refresh = refresh
@@ -55,7 +67,7 @@ class DataPlane:
         self.management = Management(self)
         self.watchers: set[WatchSession] = set()
         self._metrics = metrics
-        self._builder = Builder(metrics)
+        self._builder = Builder(metrics, Tools(Fleet(board, worker)), sequences=sequences)
         self._rest = RestService(self)
         self._grpc = GrpcService(self)
         self._listeners: list[Listener] = []
@@ -83,7 +95,8 @@ class DataPlane:
     @property
     def serving(self) -> bool:
         """Each route has somewhere to go, and nothing is ending."""
-        return not self.draining and all(route.pool.live for route in self.snapshot.routes)
+        routes = self.snapshot.routes
+        return not self.draining and all(any(each.pool.live for each in route.table.defaults) for route in routes)
 
     def report(self) -> None:
         """Set the gauges of a report."""

@@ -12,6 +12,7 @@ from gateway.lifeline import Exit
 from gateway.link import OnWorld, WorkerLink
 from gateway.telemetry.metrics import Metrics, measure_process
 from gateway.world import Report, World
+from routing.load_board import LoadBoard
 
 REPORT_INTERVAL = 1.0
 LAG_TICKS = 10
@@ -41,7 +42,7 @@ class DataPlane(Protocol):
         """Close everything now."""
 
 
-MakeDataPlane = Callable[[int, Metrics, Refresh], DataPlane]
+MakeDataPlane = Callable[[int, Metrics, Refresh, LoadBoard], DataPlane]
 
 
 def tune_gc() -> None:
@@ -54,13 +55,17 @@ def tune_gc() -> None:
 
 
 class Worker:
-    """One data plane and its link. `run` it; `stop` drains and ends it."""
+    """One data plane and its link. `run` it; `stop` drains and ends it. On the load board it begins with zeros: whoever
+    had its number before ended with all that it had in flight."""
 
-    def __init__(self, index: int, make: MakeDataPlane, connect: Callable[[OnWorld], WorkerLink]) -> None:
+    def __init__(
+        self, index: int, make: MakeDataPlane, connect: Callable[[OnWorld], WorkerLink], board: LoadBoard
+    ) -> None:
         self._index = index
         self._link = connect(self._apply)
         self._metrics = Metrics()
-        self._plane = make(index, self._metrics, self._link.refresh)
+        board.worker(index).clear()
+        self._plane = make(index, self._metrics, self._link.refresh, board)
         self._world: World | None = None
         self._stop = asyncio.Event()
         self._exit = Exit.OK

@@ -1,1 +1,75 @@
-"""What happens around a call: one file per policy, none knows another."""
+"""What happens around a call: one file per policy, none knows another; the file name is its `kind` in a configuration.
+
+A policy's file has a docstring for the operator, `Spec` (its options, each described) and `Policy`, built from both the
+options and `Services`. It is awaited as `policy(call, next)`: it answers by awaiting `next`, once, often or never, and
+lets errors and cancellation through unless they are its business. One object may serve many routes at once, so what it
+remembers is either of all calls or keyed by the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from config.node import Node
+from config.routes import PolicySpec, Target
+from routing.call import Policy
+from routing.pool import Pool
+from routing.tasks import spawn
+
+
+class Count(Protocol):
+    """One counter of the metrics; `gateway.telemetry.metrics` has the real ones."""
+
+    value: float
+
+
+class Counters(Protocol):
+    """The counters of a process, by family and label values. The same ones give the same counter."""
+
+    def __call__(self, family: str, labels: tuple[str, ...] = (), /) -> Count:
+        """Raises `ValueError` if the family is not documented, or has other labels."""
+        ...
+
+
+def as_written(target: Target, model: str) -> str:
+    """The version of a target that is a number, or none."""
+    return target.version or ""
+
+
+@dataclass(frozen=True)
+class Services:
+    """What policies are given. `clock` tells seconds on the scale of `Call.deadline`, the event loop's time, which is
+    CLOCK_MONOTONIC with asyncio and uvloop alike. `pools` and `version_of` follow the current configuration; the latter
+    says which version of a model a target means now, and raises `GatewayError` for a label that the model has not."""
+
+    counters: Counters
+    pools: Mapping[str, Pool]
+    version_of: Callable[[Target, str], str] = as_written
+    clock: Callable[[], float] = time.monotonic
+    rng: random.Random = field(default_factory=random.Random)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    spawn: Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]] = spawn
+
+
+@cache
+def registry() -> dict[str, type[Node]]:
+    """The options of each kind of policy there is, by directory."""
+    kinds = sorted(module.name for module in iter_modules(__path__))
+    return {kind: cast("type[Node]", import_module(f"policies.{kind}").Spec) for kind in kinds}
+
+
+def make(spec: PolicySpec, services: Services) -> Policy:
+    """The policy that a configuration describes. Raises `KeyError` for a kind that there is not, and
+    `msgspec.ValidationError` for options that its `Spec` does not have."""
+    options = msgspec.convert(spec.options, registry()[spec.kind])
+    return cast(Policy, import_module(f"policies.{spec.kind}").Policy(options, services))

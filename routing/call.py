@@ -6,7 +6,7 @@ linked once, when a snapshot is built, never per request.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from routing.endpoint import Endpoint
@@ -20,21 +20,14 @@ class Call:
     `message` is a whole gRPC message with its 5-byte prefix, as one buffer or several to be written in order.
     `metadata` is an encoded HPACK fragment that travels upstream. `deadline` is in the event loop's time, None for
     none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint. `hash_key` is what the
-    pool's picker wants to know of it, if anything.
+    pool's picker wants to know of it, if anything. `route` and `variant` are names of the configuration, `principal`
+    who calls. `idempotent` is the route's word that executing it twice does no harm. `attempts` counts how often it was
+    sent, `deaths` how often the endpoint ended while it had it; endpoints in `tried` are not asked again.
     """
 
-    __slots__ = (
-        "deadline",
-        "endpoint",
-        "hash_key",
-        "message",
-        "metadata",
-        "method",
-        "model",
-        "sequence",
-        "tried",
-        "version",
-    )
+    __slots__ = ("attempts", "deadline", "deaths", "endpoint", "hash_key", "idempotent", "message", "metadata",
+                 "method", "model", "principal", "route", "sequence", "sequence_end", "sequence_start", "tried",
+                 "variant", "version")  # fmt: skip
 
     def __init__(
         self,
@@ -47,6 +40,8 @@ class Call:
         deadline: float | None = None,
         sequence: str = "",
         hash_key: bytes = b"",
+        route: str = "",
+        variant: str = "",
     ) -> None:
         self.method = method
         self.model = model
@@ -56,8 +51,40 @@ class Call:
         self.deadline = deadline
         self.sequence = sequence
         self.hash_key = hash_key
+        self.sequence_start = False
+        self.sequence_end = False
         self.endpoint: Endpoint | None = None
         self.tried: tuple[Endpoint, ...] = ()
+        self.route = route
+        self.variant = variant
+        self.principal = ""
+        self.idempotent = False
+        self.attempts = 0
+        self.deaths = 0
+
+    def mark(self, parameters: Mapping[str, object]) -> None:
+        """Take over from the request's parameters whether its sequence starts or ends with it."""
+        self.sequence_start = parameters.get("sequence_start") is True
+        self.sequence_end = parameters.get("sequence_end") is True
+
+    def again(self) -> Call:
+        """The same request as a call of its own, to be sent beside this one: not to where this one was."""
+        other = Call(
+            self.method,
+            self.model,
+            self.version,
+            self.message,
+            metadata=self.metadata,
+            deadline=self.deadline,
+            sequence=self.sequence,
+            hash_key=self.hash_key,
+            route=self.route,
+            variant=self.variant,
+        )
+        other.tried = self.tried if self.endpoint is None else (*self.tried, self.endpoint)
+        other.principal, other.idempotent = self.principal, self.idempotent
+        other.sequence_start, other.sequence_end = self.sequence_start, self.sequence_end
+        return other
 
     def __repr__(self) -> str:
         version = f" version {self.version}" if self.version else ""

@@ -41,7 +41,8 @@ class Published(NamedTuple):
 class LoadBoard:
     """The table. `create` it in control, `attach` to it in a worker; slots from 0 to `slots` - 1."""
 
-    def __init__(self, memory: bytearray | mmap.mmap, slots: int, workers: int) -> None:
+    def __init__(self, memory: bytearray | mmap.mmap, slots: int, workers: int, path: str | None = None) -> None:
+        self.path = path
         self.slots = slots
         self.workers = workers
         whole = memoryview(memory)
@@ -71,7 +72,7 @@ class LoadBoard:
         finally:
             os.close(descriptor)
         os.replace(fresh, path)
-        return cls(memory, slots, workers)
+        return cls(memory, slots, workers, path)
 
     @classmethod
     def attach(cls, path: str) -> LoadBoard:
@@ -88,7 +89,7 @@ class LoadBoard:
             memory = mmap.mmap(descriptor, size)
         finally:
             os.close(descriptor)
-        return cls(memory, slots, workers)
+        return cls(memory, slots, workers, path)
 
     def publish(
         self,

@@ -6,49 +6,59 @@ per (model, version) and forgotten at such a change; a request pays one dict loo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
-from hashlib import blake2b
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final
 
+from config.pools import Outliers
+from routing.budget import Budget
 from routing.call import Call, Reply
-from routing.connectors.outcome import NotTaken
+from routing.connectors.outcome import LOADING, AllBroken, NoOther, NotTaken, died
 from routing.endpoint import READY, Endpoint
+from routing.health import Health
 from routing.pickers import Picker
+from routing.sequences import Sequences
 from transcoding.status import Code, Fault, GatewayError
 
 if TYPE_CHECKING:
     from routing.connectors.streaming import StreamAttempt, StreamSink
 
 MAX_ATTEMPTS = 3
-REMEMBERED_CANDIDATES = 65_536
-
-
-class Health(Protocol):
-    """Who is passed over because calls there failed: `routing.health`. While `out` is 0, nobody is."""
-
-    out: int
-
-    def passable(self, candidates: tuple[Endpoint, ...], model: str, version: str) -> tuple[Endpoint, ...]:
-        """Of the endpoints that have the model, those to choose from."""
-        ...
+BUSY_SHARE: Final = 0.2
+BUSY_MINIMUM: Final = 10.0
+"""Of the calls, how many may be sent once more because a queue was full, and how many a second besides: when all queues
+are full that only makes work."""
+REMEMBERED_CANDIDATES: Final = 65_536
 
 
 class Pool:
     """Endpoints with a picker; `forward` is the handler at the end of a chain."""
 
-    def __init__(self, name: str, picker: Picker, on_retry: Callable[[str, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        picker: Picker,
+        on_retry: Callable[[str, str], None] | None = None,
+        health: Health | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sequences: Sequences | None = None,
+    ) -> None:
         self.name = name
+        self.sequences = sequences if sequences is not None else Sequences(name, clock=clock)
+        self.health = health if health is not None else Health(name, Outliers(), clock)
+        self.busy_budget = Budget(BUSY_SHARE, BUSY_MINIMUM, clock)
         self.endpoints: tuple[Endpoint, ...] = ()
         self._picker = picker
         self._on_retry = on_retry
         self._candidates: dict[tuple[str, str], tuple[Endpoint, ...]] = {}
         self._sets: dict[tuple[Endpoint, ...], tuple[Endpoint, ...]] = {}
         self._generation = 0
-        self.health: Health | None = None
 
     def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """The endpoints from now on, in the order of the configuration."""
         self.endpoints = tuple(endpoints)
+        self.health.keep(self.endpoints)
+        self.sequences.follow(self.endpoints)
         self.changed()
 
     def changed(self) -> None:
@@ -97,40 +107,87 @@ class Pool:
         candidates = self._candidates.get((call.model, call.version))
         if candidates is None:
             candidates = self.candidates(call.model, call.version)
+        if call.sequence:
+            return self._choose_for_sequence(call, candidates)
+        if self.health.out:
+            candidates = self._healthy(candidates, call)
         if call.tried:
-            candidates = tuple(endpoint for endpoint in candidates if endpoint not in call.tried)
-        health = self.health
-        if health is not None and health.out:
-            candidates = health.passable(candidates, call.model, call.version)
+            candidates = self._untried(candidates, call)
         if not candidates:
             raise self.why_not(call.model, call.version)
         if len(candidates) == 1:
             return candidates[0]
-        if call.sequence:
-            return by_sequence(candidates, call.model, call.sequence)
         return self._picker.pick(candidates, call)
+
+    def _choose_for_sequence(self, call: Call, candidates: tuple[Endpoint, ...]) -> Endpoint:
+        """Where the state of the sequence is, healthy or not; one that starts begins where calls succeed."""
+        if call.sequence_start and self.health.out and candidates:
+            candidates = self.health.passable(candidates, call) or candidates
+        chosen = self.sequences.choose(call, candidates)
+        if chosen is None:
+            self._untried(candidates, call)
+            raise self.why_not(call.model, call.version)
+        return chosen
+
+    def _healthy(self, candidates: tuple[Endpoint, ...], call: Call) -> tuple[Endpoint, ...]:
+        """Those that no breaker keeps away. Raises `GatewayError` when none is left."""
+        if not candidates:
+            return candidates
+        left = self.health.passable(candidates, call)
+        if not left:
+            text = f"no endpoint of pool '{self.name}' is fit for model '{call.model}': calls to all of them failed"
+            after = self.health.retry_after(candidates, call)
+            raise AllBroken(Code.UNAVAILABLE, text, fault=Fault.WORKER, retry_after=after)
+        return left
+
+    def _untried(self, candidates: tuple[Endpoint, ...], call: Call) -> tuple[Endpoint, ...]:
+        """Those where the call was not yet. Raises `NoOther` when there are none."""
+        left = tuple(endpoint for endpoint in candidates if endpoint not in call.tried)
+        if candidates and not left:
+            text = f"no other endpoint of pool '{self.name}' has model '{call.model}'"
+            raise NoOther(Code.UNAVAILABLE, text, fault=Fault.WORKER)
+        return left
 
     async def forward(self, call: Call) -> Reply:
         """Send the call to an endpoint; to another one when the first provably did not execute it, or if there is none
         and only a connection ended, to the same."""
         attempts = 0
+        health = self.health
+        self.busy_budget.requests += 1
         while True:
             attempts += 1
             endpoint = self.choose(call)
             call.endpoint = endpoint
+            call.attempts += 1
+            if health.out:
+                health.sent(call, endpoint)
             lease = endpoint.take(call)
             try:
                 reply = await endpoint.channel.unary(call)
             except GatewayError as error:
-                endpoint.outcomes[error.fault.name.lower()] += 1
+                self._failed(call, endpoint, error)
                 if attempts >= MAX_ATTEMPTS or not self.may_send_again(call, endpoint, error):
                     raise
             else:
                 endpoint.outcomes["ok"] += 1
                 lease.release(ok=True)
+                if health.watched:
+                    health.succeeded(call, endpoint)
+                if call.sequence:
+                    self.sequences.succeeded(call)
                 return reply
             finally:
                 lease.release()
+                if health.out:
+                    health.ended(call, endpoint)
+
+    def _failed(self, call: Call, endpoint: Endpoint, error: GatewayError) -> None:
+        endpoint.outcomes[error.fault.name.lower()] += 1
+        if died(error):
+            call.deaths += 1
+        self.health.failed(call, endpoint, error, self.candidates(call.model, call.version))
+        if call.sequence and (lost := self.sequences.lost_by(call, endpoint, error)) is not None:
+            raise lost from error
 
     async def stream(self, call: Call, sink: StreamSink) -> tuple[Endpoint, StreamAttempt]:
         """Open a stream for this call at an endpoint, or at another one when the first cannot be reached. Its requests
@@ -139,12 +196,14 @@ class Pool:
         while True:
             attempts += 1
             endpoint = self.choose(call)
+            call.endpoint = endpoint
+            call.attempts += 1
             try:
                 attempt = await endpoint.channel.stream(
                     call.method.path, sink, metadata=call.metadata, deadline=call.deadline
                 )
             except GatewayError as error:
-                endpoint.outcomes[error.fault.name.lower()] += 1
+                self._failed(call, endpoint, error)
                 if attempts >= MAX_ATTEMPTS or not self.may_send_again(call, endpoint, error):
                     raise
             else:
@@ -155,13 +214,21 @@ class Pool:
         if error.executed or error.fault not in (Fault.BUSY, Fault.WORKER):
             return False
         call.tried = (*call.tried, endpoint)
-        if all(other in call.tried for other in self.candidates(call.model, call.version)):
+        if not self._has_other(call):
             if not isinstance(error, NotTaken):
                 return False
             call.tried = ()
+        if error.fault is Fault.BUSY and not self.busy_budget.take():
+            return False
         if self._on_retry:
-            self._on_retry(self.name, error.fault.name.lower())
+            self._on_retry(call.route, error.fault.name.lower())
         return True
+
+    def _has_other(self, call: Call) -> bool:
+        candidates = self.candidates(call.model, call.version)
+        if self.health.out and not call.sequence:
+            candidates = self.health.passable(candidates, call)
+        return any(other not in call.tried for other in candidates)
 
     def why_not(self, model: str, version: str) -> GatewayError:
         """The answer when no endpoint may take (model, version), in Triton's words where it has them."""
@@ -179,7 +246,7 @@ class Pool:
             if not states:
                 return unknown_model(model, version)
         if "LOADING" in states and READY not in states:
-            return GatewayError(Code.UNAVAILABLE, f"model '{model}' is loading", fault=Fault.WORKER, retry_after=1.0)
+            return GatewayError(Code.UNAVAILABLE, f"model '{model}' {LOADING}", fault=Fault.WORKER, retry_after=1.0)
         if version:
             text = f"Request for unknown model: '{model}' version {version} is not at ready state"
             return GatewayError(Code.UNAVAILABLE, text, fault=Fault.WORKER, retry_after=1.0)
@@ -190,12 +257,3 @@ def unknown_model(model: str, version: str = "") -> GatewayError:
     """NOT_FOUND with the words of Triton, which clients look for."""
     suffix = f" version {version}" if version else ""
     return GatewayError(Code.NOT_FOUND, f"Request for unknown model: '{model}'{suffix} is not found")
-
-
-def by_sequence(candidates: tuple[Endpoint, ...], model: str, sequence: str) -> Endpoint:
-    """The same endpoint for all requests of a sequence, in every worker, without shared state.
-
-    Rendezvous hashing (Thaler and Ravishankar 1998): an endpoint that leaves moves only its own sequences.
-    """
-    key = f"{model}\0{sequence}\0".encode()
-    return max(candidates, key=lambda endpoint: blake2b(key + endpoint.address.encode(), digest_size=8).digest())

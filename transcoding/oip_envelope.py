@@ -194,6 +194,18 @@ def set_version(message: Buffer, version: str) -> list[Buffer]:
     return [message, _version_field(version)]
 
 
+def set_target(message: Buffer, model: str, version: str) -> list[Buffer]:
+    """The message for another model, or the same where `model` is "", and for this version: see `set_version`."""
+    if not model:
+        return [message, _version_field(version)]
+    return [message, _model_field(model) + _version_field(version)]
+
+
+@lru_cache(maxsize=1024)
+def _model_field(model: str) -> bytes:
+    return delimited(MODEL, model.encode())
+
+
 @lru_cache(maxsize=1024)
 def _version_field(version: str) -> bytes:
     return delimited(VERSION, version.encode())  # "" too: it must replace what the client wrote

@@ -1,4 +1,4 @@
-"""The admin port: `/healthz`, `/readyz` and `/metrics`, on aiohttp.
+"""The admin port: `/healthz`, `/readyz`, `/metrics` and `/v1/fleet`, on aiohttp.
 
 On a loopback address the Host header must name the loopback: a web page can make a browser send requests to 127.0.0.1
 under its own name (DNS rebinding), but not under another.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 from aiohttp import web
@@ -22,6 +22,7 @@ PATHS = {
     "/healthz": "200 while this process runs",
     "/readyz": "200 when the gateway takes traffic, else 503 and what is missing",
     "/metrics": "Prometheus text, or OpenMetrics if the Accept header asks for it",
+    "/v1/fleet": "the live state of all endpoints and their models; ?pool=NAME and ?model=NAME narrow it",
 }
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -35,6 +36,9 @@ class Source(Protocol):
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """The exposition and its content type."""
+
+    def fleet_view(self, pool: str, model: str) -> dict[str, Any]:
+        """The live state of the endpoints, as JSON; of one pool or model if they are not ""."""
 
 
 def application(source: Source, hosts: frozenset[str] | None = None) -> web.Application:
@@ -51,9 +55,13 @@ def application(source: Source, hosts: frozenset[str] | None = None) -> web.Appl
         body, content_type = source.metrics(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
+    async def fleet(request: web.Request) -> web.Response:
+        return _json(200, source.fleet_view(request.query.get("pool", ""), request.query.get("model", "")))
+
     app = web.Application(middlewares=[_errors_as_json, _host_guard(hosts)])
     app.on_response_prepare.append(_hide_server)
-    app.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    pages = (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics), ("/v1/fleet", fleet))
+    app.add_routes([web.get(path, page) for path, page in pages])
     return app
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from config.schema import Endpoint, Pool
 from gateway.control.entry import Entry, Source
+from gateway.control.load import Shape
 from gateway.control.metrics_page import Key
 from gateway.control.page_client import PageClient
 from gateway.control.scraper import Client, Scraper
@@ -47,9 +48,9 @@ class Place(NamedTuple):
 
 
 class Configurations(Protocol):
-    """What tells how many instances a model has: `TritonClient`."""
+    """What tells how a model executes: `TritonClient`."""
 
-    async def instances(self, model: str, version: str, timeout: float) -> int | None:
+    async def shape(self, model: str, version: str, timeout: float) -> Shape | None:
         """None if it is not known."""
 
     async def close(self) -> None:
@@ -181,24 +182,24 @@ class Fleet:
             entry.task.cancel()
         entry.task = entry.scraper = entry.source = None
 
-    # how many instances a model has
+    # how a model executes
 
     def _configure(self, entry: Entry) -> None:
         if entry.configuring or entry.scraper is None or self._clock() < entry.configure_at:
             return
-        wanted = [key for key in entry.scraper.load.unconfigured() if key in entry.keys][:CONFIGURATIONS]
+        wanted = [key for key in entry.scraper.load.shapeless() if key in entry.keys][:CONFIGURATIONS]
         if wanted:
             entry.configuring = True
-            spawn(self._ask(entry, wanted), f"instances of {entry.address}")
+            spawn(self._ask(entry, wanted), f"configurations of {entry.address}")
 
     async def _ask(self, entry: Entry, wanted: list[Key]) -> None:
         client = self._configurations(entry.address)
         try:
             for key in wanted:
-                instances = await client.instances(*key, CONFIGURATION_TIMEOUT)
+                shape = await client.shape(*key, CONFIGURATION_TIMEOUT)
                 model = entry.model(key)
-                if instances is not None and model is not None:
-                    model.instances = instances
+                if shape is not None and model is not None:
+                    model.shape = shape
         finally:
             entry.configuring = False
             entry.configure_at = self._clock() + CONFIGURATION_PAUSE

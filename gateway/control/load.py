@@ -2,14 +2,14 @@
 
 What a page says. `pending` counts requests that Triton has and does not execute yet, of all clients (Triton core,
 infer_request.cc, `SetState`); those that it executes are in no gauge. The duration counters grow when a request ends.
-So, for one model version, with sums over recent time (each fades by e every `FADE` seconds, or four services if that is
-longer, so that one end of a long request is no peak):
+So, for one model version, with sums over recent time, which fade by e every τ seconds: τ = `SERVICE_FADE` for s and
+`LOAD_FADE` for x and o, or four times t if that is longer, so that the end of one long request is no peak:
 
     seconds in execution, each   t = Σ compute / Σ executed requests         a request counts its whole batch's time
     requests in a batch          b = Σ executed requests / Σ executions
     service, seconds each        s = t / (b · instances)                     1 / the most that it can do in a second
-    executing, on average        x = Σ compute / FADE                        Little's law: rate × time
-    this node's, on average      o = Σ in flight · time / FADE               as often as the page was read
+    executing, on average        x = Σ compute / τ                           Little's law: rate × time
+    this node's, on average      o = Σ in flight · time / τ                  as often as the page was read
 
 `s` is what each request ahead costs one that waits behind it, so it is what counts. Without traffic both of its sums
 fade alike, and it stays. An engine that takes all requests at once (vLLM, TensorRT-LLM) says how many wait and run, and
@@ -32,8 +32,8 @@ from typing import NamedTuple
 
 from gateway.control.metrics_page import Counts, Key, Page
 
-FADE = 2.0
-"""Seconds."""
+SERVICE_FADE = 2.0
+LOAD_FADE = 1.0
 UNMEASURED = 0.05
 """Seconds that another's request is taken to cost while nothing is known of its model."""
 WARM = 0.01
@@ -52,16 +52,24 @@ class Load(NamedTuple):
     own: float = 0.0
 
 
+class Shape(NamedTuple):
+    """How a model version executes: how many requests, or batches, at once; and whether it is decoupled. Triton counts
+    a request to a decoupled model as done when the model took it, so the page does not tell what it costs."""
+
+    instances: int = 1
+    decoupled: bool = False
+
+
 class ModelLoad:
-    """One model version of one endpoint. `instances` is how many requests, or batches, it executes at once."""
+    """One model version of one endpoint. `shape` is None until it is known."""
 
     __slots__ = (
         *("_at", "_before", "_busy", "_compute", "_executing", "_executions", "_own", "_requests"),
-        *("instances", "load"),
+        *("load", "shape"),
     )
 
     def __init__(self) -> None:
-        self.instances: int | None = None
+        self.shape: Shape | None = None
         self.load = Load()
         self._at = -math.inf
         self._before = Counts()
@@ -78,7 +86,7 @@ class ModelLoad:
         else:
             if counts.success < before.success or counts.executions < before.executions:
                 before = Counts()  # it was loaded anew and counts from zero, perhaps with another configuration
-                self.instances = None
+                self.shape = None
             self._fade(seconds)
             self._count(before, counts, own, seconds)
         self.load = self._weigh(counts, own)
@@ -87,7 +95,7 @@ class ModelLoad:
     def warm(self) -> bool:
         """Something is going on, or was a moment ago."""
         load = self.load
-        return load.pending > 0 or load.own > 0 or load.executing > WARM or self._own > WARM * FADE
+        return load.pending > 0 or load.own > 0 or load.executing > WARM or self._own > WARM * LOAD_FADE
 
     def _begin(self, counts: Counts) -> None:
         """The mean since the model was loaded is worth one request."""
@@ -98,16 +106,17 @@ class ModelLoad:
             self._executions = counts.executions / executed
             self._busy = max(counts.request - counts.queue, 0.0) / executed
 
-    def _horizon(self) -> float:
-        each = self._compute / self._requests if self._requests else 0.0
-        return max(FADE, 4 * each)
+    def _fading(self, shortest: float) -> float:
+        each = self._compute / self._requests if self._requests > 0 else 0.0
+        return max(shortest, 4 * each)
 
     def _fade(self, seconds: float) -> None:
-        left = math.exp(-seconds / self._horizon())
+        left = math.exp(-seconds / self._fading(SERVICE_FADE))
         self._compute *= left
         self._requests *= left
         self._executions *= left
         self._busy *= left
+        left = math.exp(-seconds / self._fading(LOAD_FADE))
         self._executing *= left
         self._own *= left
 
@@ -123,11 +132,11 @@ class ModelLoad:
 
     def _weigh(self, counts: Counts, own: float) -> Load:
         inside = counts.running >= 0
-        horizon = self._horizon()
-        executing = counts.running if inside else self._executing / horizon
+        fading = self._fading(LOAD_FADE)
+        executing = counts.running if inside else self._executing / fading
         pending = max(counts.pending, 0.0) + max(counts.waiting, 0.0)
         service = self._service(inside)
-        others = max(0.0, pending + executing - max(own, self._own / horizon))
+        others = max(0.0, pending + executing - max(own, self._own / fading))
         return Load(pending, service, executing, others, others * (service or UNMEASURED), own)
 
     def _service(self, inside: bool) -> float:
@@ -135,8 +144,11 @@ class ModelLoad:
             return 0.0
         if inside:
             return self._busy / self._requests
+        shape = self.shape or Shape()
+        if shape.decoupled:
+            return 0.0
         batch = max(1.0, self._requests / self._executions) if self._executions > 0 else 1.0
-        return self._compute / self._requests / batch / (self.instances or 1)
+        return self._compute / self._requests / batch / shape.instances
 
 
 class EndpointLoad:
@@ -178,6 +190,6 @@ class EndpointLoad:
             own=sum(load.own for load in loads),
         )
 
-    def unconfigured(self) -> list[Key]:
-        """Models with traffic whose number of instances is not known."""
-        return [key for key in self._warm if self.models[key].instances is None]
+    def shapeless(self) -> list[Key]:
+        """Models with traffic whose shape is not known."""
+        return [key for key in self._warm if self.models[key].shape is None]

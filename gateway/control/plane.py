@@ -6,12 +6,16 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from time import monotonic
+from typing import Any
 
 from config.schema import Config, Route
 from gateway.control.fleet import Fleet
+from gateway.control.fleet_view import describe, gauges
 from gateway.control.poller import Client, Pollers
 from gateway.control.slots import Slots
 from gateway.control.triton import TritonClient
+from gateway.rundir import BOARD_SLOTS
 from gateway.tasks import spawn
 from gateway.telemetry.metrics import Metrics, Values, measure_process
 from gateway.telemetry.totals import Totals
@@ -22,8 +26,6 @@ from routing.load_board import LoadBoard
 PUBLISH_DELAY = 0.02
 """Seconds in which changes of several endpoints gather into one World."""
 
-BOARD_SLOTS = 65_536
-"""Rows of the load board: 64 endpoints with 1,000 models each."""
 DEATH_POLL = 0.05
 """Seconds from one look to the next whether a worker that is gone has ended."""
 
@@ -38,6 +40,7 @@ class _Worker:
         self.connected = False
         self.ready = False
         self.generation = 0
+        self.buried = False
 
     def missing(self) -> str | None:
         if not self.connected:
@@ -69,6 +72,7 @@ class Plane:
         self._pollers = Pollers(config.pools, self._changed, self._metrics, client, self.fleet.paged)
         self._workers = {index: _Worker() for index in range(workers)}
         self._publishers: list[Callable[[World], None]] = []
+        self._pools: dict[str, tuple[EndpointState, ...]] = {}
         self._generation = 0
         self._polled = False
         self._dirty = False
@@ -90,6 +94,7 @@ class Plane:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pollers.run(), name="pollers")
             group.create_task(self.fleet.run(), name="fleet")
+            group.create_task(self._bury(), name="load of dead workers")
             await self._pollers.first()
             self._polled = True
             self._publish()
@@ -108,7 +113,7 @@ class Plane:
             self._totals.retire(_source(hello.worker))
             self._clear_load(hello.worker)
             self._metrics.counter("penstock_worker_restarts_total", (str(hello.worker),)).value += 1
-        worker.pid, worker.connected, worker.ready = hello.pid, True, False
+        worker.pid, worker.connected, worker.ready, worker.buried = hello.pid, True, False, False
         _log.info("worker connected", extra={"worker": hello.worker, "worker_pid": hello.pid})
         self._tell()
 
@@ -119,7 +124,6 @@ class Plane:
         self._totals.mute(_source(hello.worker))
         if not self.draining:
             _log.warning("worker disconnected", extra={"worker": hello.worker, "worker_pid": hello.pid})
-        spawn(self._clear_when_dead(hello), f"load of worker {hello.worker}")
         self._tell()
 
     def report(self, report: Report) -> None:
@@ -137,14 +141,14 @@ class Plane:
         if self._dirty:
             self._publish()
 
-    async def _clear_when_dead(self, hello: Hello) -> None:
-        """What a worker had in flight ended with it, which may have been in the middle of anything. One that lives has
-        only lost its connection."""
-        worker = self._workers[hello.worker]
-        while worker.pid == hello.pid and not worker.connected:
-            if not _alive(hello.pid):
-                self._clear_load(hello.worker)
-                return
+    async def _bury(self) -> None:
+        """What a worker had in flight ended with it, in the middle of anything. One that lives has only lost its
+        connection."""
+        while True:
+            for index, worker in self._workers.items():
+                if worker.pid is not None and not worker.connected and not worker.buried and not _alive(worker.pid):
+                    worker.buried = True
+                    self._clear_load(index)
             await asyncio.sleep(DEATH_POLL)
 
     def _clear_load(self, worker: int) -> None:
@@ -169,13 +173,19 @@ class Plane:
                 reasons.append(f"route {_label(route, position)}: {dead}")
         return reasons
 
+    def fleet_view(self, pool: str, model: str) -> dict[str, Any]:
+        """All endpoints of one pool or, for "", of all; with one model or, for "", all of them. For `/v1/fleet`."""
+        return describe(self.fleet, self._pools, pool, model, monotonic())
+
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """The exposition that the `Accept` header asks for, and its content type."""
         ready = sum(worker.missing() is None for worker in self._workers.values())
         self._metrics.gauge("penstock_workers_ready").value = ready
         self._metrics.gauge("penstock_world_generation").value = self._generation
         measure_process(self._metrics, "control")
-        self._totals.update("control", self._metrics.snapshot())
+        values = self._metrics.snapshot()
+        values.gauges.update(gauges(self.fleet, self._pools))
+        self._totals.update("control", values)
         return self._totals.render(accept)
 
     def _changed(self) -> None:
@@ -195,8 +205,8 @@ class Plane:
         if not self._polled:
             return
         self._generation += 1
-        pools = self.fleet.sync(self.config.pools, self._pollers.endpoints(), self._pollers.states())
-        world = World(self._generation, self.config, pools, self.draining)
+        self._pools = self.fleet.sync(self.config.pools, self._pollers.endpoints(), self._pollers.states())
+        world = World(self._generation, self.config, self._pools, self.draining)
         for publish in self._publishers:
             publish(world)
         self._tell()

@@ -21,7 +21,7 @@ class Control:
 
     def __init__(self, directory: RunDirectory, workers: int) -> None:
         config = directory.read_config()
-        self._plane = Plane(config, workers)
+        self._plane = Plane(config, workers, board=directory.open_board(workers), slots=directory.slots)
         self._server = LinkServer(directory.socket, self._plane)
         self._plane.attach(self._server.publish)
         self._admin = AdminServer(config.admin.address, self._plane)

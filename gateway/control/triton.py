@@ -1,4 +1,4 @@
-"""What control asks a Triton over gRPC: `ServerLive`, `RepositoryIndex`, and how many instances a model has.
+"""What control asks a Triton over gRPC: `ServerLive`, `RepositoryIndex`, and how a model executes.
 
 `ServerReady` is not asked: Triton 2.51 answers false while any model unloads and, after a failed load, until that model
 loads. Liveness and the state of each model decide.
@@ -14,6 +14,7 @@ import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from gateway.control.inventory import Poll
+from gateway.control.load import Shape
 from gateway.world import ModelVersion
 
 INDEX_LIMIT = 64 * 1024 * 1024
@@ -55,15 +56,15 @@ class TritonClient:
             return Poll(live=False, reason="the server says that it is not live")
         return Poll(live=True)
 
-    async def instances(self, model: str, version: str, timeout: float) -> int | None:
-        """How many executions of a model version may run at once; None if the server does not say."""
+    async def shape(self, model: str, version: str, timeout: float) -> Shape | None:
+        """How a model version executes; None if the server does not say."""
         request = _messages.ModelConfigRequest(name=model, version=version)
         try:
             answer = await self._stub().ModelConfig(request, timeout=timeout)
         except grpc.aio.AioRpcError as error:
-            _log.debug("the instances of %s are not known: %s", model, _reason("ModelConfig", error, timeout))
+            _log.debug("the configuration of %s is not known: %s", model, _reason("ModelConfig", error, timeout))
             return None
-        return count_instances(answer.config)
+        return read_shape(answer.config)
 
     def _stub(self) -> Any:
         if self._channel is None:
@@ -102,10 +103,11 @@ def read_index(answer: Any) -> dict[str, dict[str, ModelVersion]]:
     return models
 
 
-def count_instances(config: Any) -> int:
-    """Of a `ModelConfig`: each group's count, on each of its GPUs if it is on GPUs; passive ones execute nothing."""
+def read_shape(config: Any) -> Shape:
+    """Of a `ModelConfig`. A group has its count on each of its GPUs, if it is on GPUs; passive ones execute nothing."""
     active = [group for group in config.instance_group if not group.passive]
-    return max(1, sum(int(group.count) * max(1, len(group.gpus)) for group in active))
+    instances = sum(int(group.count) * max(1, len(group.gpus)) for group in active)
+    return Shape(max(1, instances), bool(config.model_transaction_policy.decoupled))
 
 
 def add_unlisted(models: dict[str, dict[str, ModelVersion]], statistics: Any) -> None:

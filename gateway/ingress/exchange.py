@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 
+from routing.table import NOTHING_TOLD, Told
 from transcoding.message import Buffer
 
 JSON = b"application/json"
@@ -50,9 +51,10 @@ class Request:
 
 
 class Response:
-    """Status, fields beyond content-type and content-length, and a body: whole (`body`) or in pieces (`stream`)."""
+    """Status, fields beyond content-type and content-length, and a body: whole (`body`) or in pieces (`stream`). `told`
+    are the fields that say where it comes from."""
 
-    __slots__ = ("body", "content_type", "fields", "status", "stream")
+    __slots__ = ("body", "content_type", "fields", "status", "stream", "told")
 
     def __init__(
         self,
@@ -61,12 +63,14 @@ class Response:
         content_type: bytes = JSON,
         fields: Sequence[Field] = (),
         stream: AsyncGenerator[bytes, None] | None = None,
+        told: Told = NOTHING_TOLD,
     ) -> None:
         self.status = status
         self.body = body
         self.content_type = content_type
         self.fields = fields
         self.stream = stream
+        self.told = told
 
 
 class Body:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from gateway.snapshot import Route
     from gateway.worker import DataPlane
     from routing.fleet import Lease
+    from routing.match import View
+    from routing.table import Variant
 
 MODEL_INFER = BY_NAME["ModelInfer"]
 MODEL_STREAM_INFER = BY_NAME["ModelStreamInfer"]
@@ -43,15 +45,16 @@ HELD_RESPONSES = 16
 
 class Generation:
     """One generate or generate_stream request. `start` it, then take `single` or `events`; whatever ends it, the work
-    at the endpoint is cancelled and the request is counted once."""
+    at the endpoint is cancelled and the request is counted once. `told` is what was chosen for it."""
 
-    def __init__(self, plane: DataPlane, match: Match, body: bytes, metadata: bytes) -> None:
+    def __init__(self, plane: DataPlane, match: Match, body: bytes, metadata: bytes, view: View) -> None:
         self._plane = plane
-        self._match = match
         self._body = body
         self._metadata = metadata
         self._route: Route = plane.snapshot.dispatch(match.model)
-        self._version = match.version or self._route.version
+        self._variant: Variant = self._route.only or self._route.choose(view)
+        self._model = self._variant.model or match.model
+        self._version, self.told = self._variant.resolve(match.model, match.version)
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._lease: Lease | None = None
@@ -69,22 +72,22 @@ class Generation:
 
     async def start(self, limit: float | None) -> None:
         """Send the request, which may take `limit` seconds. Raises `GatewayError` for one that cannot be sent."""
-        plane, route = self._plane, self._route
+        plane, variant = self._plane, self._variant
         try:
-            self._deadline = route.deadline(plane.loop, limit)
-            signature = await plane.signatures.get(route.pool, self._match.model, self._version, self._deadline)
-            infer = generate.decode_request(self._body, self._match.model, self._version, signature)
+            self._deadline = self._route.deadline(plane.loop, limit)
+            signature = await plane.signatures.get(variant.pool, self._model, self._version, self._deadline)
+            infer = generate.decode_request(self._body, self._model, self._version, signature)
             if signature.decoupled:
                 await self._open(infer)
             else:
-                self._replies.append((await route.handler(self._call(MODEL_INFER, infer))).payload)
+                self._replies.append((await variant.handler(self._call(MODEL_INFER, infer))).payload)
                 self._ended = True
         except BaseException as error:
             self._close(error)
             raise
 
     def _call(self, method: Method, infer: InferRequest) -> Call:
-        return Call(
+        call = Call(
             method,
             infer.model,
             self._version,
@@ -92,7 +95,12 @@ class Generation:
             metadata=self._metadata,
             deadline=self._deadline,
             sequence=sequence_of(infer),
+            route=self._route.name,
+            variant=self._variant.name,
         )
+        if call.sequence:
+            call.mark(infer.parameters or {})
+        return call
 
     async def _open(self, infer: InferRequest) -> None:
         infer.parameters = {**(infer.parameters or {}), "triton_enable_empty_final_response": True}
@@ -102,7 +110,7 @@ class Generation:
             self._timer = self._plane.loop.call_at(self._deadline, self._expire)
 
     async def _send(self, call: Call) -> None:
-        endpoint, self._attempt = await self._route.pool.stream(call, self)
+        endpoint, self._attempt = await self._variant.pool.stream(call, self)
         self._lease = endpoint.take(call)
         self._attempt.send(call.message, end=True)
 
@@ -143,7 +151,7 @@ class Generation:
                 call, lease = self._streamed, self._lease
                 if call is None or lease is None or attempts >= MAX_ATTEMPTS:
                     raise
-                if not self._route.pool.may_send_again(call, lease.endpoint, error):
+                if not self._variant.pool.may_send_again(call, lease.endpoint, error):
                     raise
                 self._leave(lease, error)
                 await self._send(call)
@@ -244,7 +252,7 @@ class Generation:
         if self._lease is not None:
             self._release(self._lease, error)
         code = Code.OK if error is None else code_of(error)
-        self._route.finish("inference", code, self._started)
+        self._route.finish("inference", code, self._started, self._variant.name)
 
 
 class Events(AsyncGenerator[bytes, None]):

@@ -22,10 +22,11 @@ from gateway.ingress.grpc_message import (
     too_much_waits,
     unpinned,
 )
-from gateway.ingress.listener import NEVER, Listener
+from gateway.ingress.listener import NEVER
 from gateway.snapshot import code_of
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded, min_deadline
+from routing.match import GRPC, INFER, View
 from transcoding.dialects import oip_grpc
 from transcoding.grpc_framing import MessageReader, encode_message, prefix, trailers_block
 from transcoding.http2 import hpack
@@ -69,15 +70,18 @@ class Session(Protocol):
 
 
 class GrpcStream:
-    """One gRPC call of a client."""
+    """One gRPC call of a client at `address`. `told` is what its answer says of where it comes from, as a header block:
+    that of a unary call in front of its message, that of a stream at the end."""
 
     __slots__ = ("_answering", "_compressed", "_connection", "_deadline", "_fresh", "_held", "_message",
-                 "_partial", "_reader", "_session", "_size", "_stream", "_task", "ended", "expires", "head",
-                 "listener")  # fmt: skip
+                 "_partial", "_reader", "_session", "_size", "_stream", "_task", "address", "ended", "expires",
+                 "head", "listener", "told")  # fmt: skip
 
     def __init__(self, connection: Http2, stream: Stream) -> None:
         self._connection = connection
         self._stream = stream
+        self.address = connection.address
+        self.told = b""
         self.head: Head | None = None
         self._deadline: float | None = None
         self._reader: MessageReader | None = None
@@ -234,8 +238,8 @@ class GrpcStream:
                 plain = await inflate_message(message, head, listener.limits.inflated_bytes)
                 self._hold(len(plain))
                 message = encode_message((plain,))
-            framed = await listener.grpc.unary(head, message, listener, self._deadline)
-            self._stream.send_all(REPLY_HEAD, framed, OK_TRAILERS)
+            framed = await listener.grpc.unary(head, message, self, self._deadline)
+            self._stream.send_all(REPLY_HEAD + self.told, framed, OK_TRAILERS)
             self._connection.schedule_flush()
             self._done()
         except GatewayError as error:
@@ -276,7 +280,7 @@ class GrpcStream:
     def finish(self) -> None:
         """End a streaming answer with success."""
         if not self.ended:
-            self._stream.send_headers(OK_TRAILERS, True)
+            self._stream.send_headers(OK_TRAILERS + self.told, True)
             self._done()
 
     def fail(self, error: GatewayError, fields: bytes = b"") -> None:
@@ -284,7 +288,7 @@ class GrpcStream:
         the error is the whole answer."""
         if self.ended:
             return
-        trailers = trailers_block(error.code, error.message)
+        trailers = trailers_block(error.code, error.message) + self.told
         self._stream.send_headers(trailers if self._answering else REPLY_HEAD + fields + trailers, True)
         if self._stream.remote_open and not self._stream.queued:  # a reset would drop what is queued, trailers too
             self._stream.reset(ErrorCode.NO_ERROR)
@@ -323,37 +327,46 @@ class GrpcService:
         self._plane = plane
         self._loop = plane.loop
 
-    async def unary(self, head: Head, framed: Buffer, listener: Listener, deadline: float | None) -> Buffer:
-        """The framed answer to one framed message, by `deadline` in the loop's time. Raises `GatewayError`."""
+    async def unary(self, head: Head, framed: Buffer, stream: GrpcStream, deadline: float | None) -> Buffer:
+        """The framed answer to one framed message, by `deadline` in the loop's time; sets what `stream` tells of it.
+        Raises `GatewayError`."""
         method = head.method
         assert method is not None
         if deadline is not None and deadline <= self._loop.time():
             raise deadline_exceeded()
         payload = framed[PREFIX_BYTES:] if len(framed) < 4096 else memoryview(framed)[PREFIX_BYTES:]
         if method.kind == "infer":
-            return await self._infer(method, head, framed, payload, listener, deadline)
-        limit = listener.deadlines.request
+            return await self._infer(method, head, framed, payload, stream, deadline)
+        limit = stream.listener.deadlines.request
         if limit is not None:
             deadline = min_deadline(deadline, self._loop.time() + limit)
         return encode_message((await self._plane.management.answer(method, bytes(payload), deadline),))
 
     async def _infer(
-        self, method: Method, head: Head, framed: Buffer, payload: Buffer, listener: Listener, until: float | None
+        self, method: Method, head: Head, framed: Buffer, payload: Buffer, stream: GrpcStream, until: float | None
     ) -> Buffer:
         envelope = oip_grpc.scan_request(payload)
-        route = self._plane.snapshot.dispatch(envelope.model)
+        asked = envelope.model
+        listener = stream.listener
+        route = self._plane.snapshot.dispatch(asked)
+        variant = route.only
         route.in_flight.value += 1
         started = perf_counter()
         code = 0
         try:
             deadline = route.deadline(self._loop, listener.deadlines.request, until)
-            model, version = envelope.model, envelope.version
+            sequence = sequence_of(envelope) if envelope.parameters else ""
+            if variant is None:
+                variant = route.choose(View(GRPC, INFER, asked, head.metadata, stream.address, sequence))
+            version, told = variant.resolve(asked, envelope.version)
+            if listener.tells:
+                stream.told = told.block
+            model = variant.model or asked
             if envelope.classified:
-                await self._plane.guard.check_classified(route, model, version, envelope.classified, deadline)
+                await self._plane.guard.check_classified(variant.pool, model, version, envelope.classified, deadline)
             message: tuple[Buffer, ...] = (framed,)
-            if not version and route.version:
-                version = route.version
-                parts = oip_grpc.set_version(payload, version)
+            if version != envelope.version or model != asked:
+                parts = oip_grpc.set_target(payload, variant.model, version)
                 message = (prefix(sum(map(len, parts))), *parts)
             call = Call(
                 method,
@@ -362,14 +375,18 @@ class GrpcService:
                 message,
                 metadata=self._plane.forwarding.of_head(head, listener.config.forward_headers),
                 deadline=deadline,
-                sequence=sequence_of(envelope) if envelope.parameters else "",
+                sequence=sequence,
+                route=route.name,
+                variant=variant.name,
             )
-            return (await route.handler(call)).framed
+            if sequence:
+                call.mark(envelope.parameters)
+            return (await variant.handler(call)).framed
         except BaseException as error:
             code = code_of(error)
             raise
         finally:
-            route.finish("inference", code, started)
+            route.finish("inference", code, started, "" if variant is None else variant.name)
 
     def open_session(self, method: Method, head: Head, stream: GrpcStream) -> Session:
         """The session of a streaming method."""

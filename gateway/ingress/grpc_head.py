@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.ingress.http1_head import joined
 from transcoding.grpc_framing import parse_timeout
 from transcoding.http2.hpack import HeaderBlock
 from transcoding.methods import METHODS, Method
@@ -13,7 +14,7 @@ ENCODINGS = frozenset({"identity", "gzip", "deflate"})
 class Head:
     """Method, timeout in seconds, message encoding and fields of a call; `error` is what is wrong with it."""
 
-    __slots__ = ("encoding", "error", "fields", "forwarded", "method", "timeout")
+    __slots__ = ("_metadata", "encoding", "error", "fields", "forwarded", "method", "timeout")
 
     def __init__(self, block: HeaderBlock) -> None:
         self.method: Method | None = None
@@ -22,6 +23,7 @@ class Head:
         self.error: GatewayError | None = None
         self.fields = block.fields
         self.forwarded: dict[tuple[str, ...], bytes] = {}
+        self._metadata: dict[bytes, bytes] | None = None
         if block.too_large:
             self.error = GatewayError(Code.RESOURCE_EXHAUSTED, "metadata too large", http_status=431)
             return
@@ -30,6 +32,16 @@ class Head:
                 self._take(name, value)
         except GatewayError as error:
             self.error = error
+
+    @property
+    def metadata(self) -> dict[bytes, bytes]:
+        """The fields by name, values of one name joined, for those who look for a few of them."""
+        if self._metadata is None:
+            joint: dict[bytes, bytes] = {}
+            for name, value in self.fields:
+                joint[name] = joined(joint[name], name, value) if name in joint else value
+            self._metadata = joint
+        return self._metadata
 
     def _take(self, name: bytes, value: bytes) -> None:
         if name == b":path":

@@ -19,6 +19,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from gateway.ingress.aside import inflate_message
+from gateway.ingress.grpc_choice import StreamChoices
 from gateway.ingress.grpc_message import sequence_of, too_much_waits
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from gateway.ingress.grpc_head import Head
     from gateway.snapshot import Route
     from gateway.worker import DataPlane
+    from routing.pool import Pool
+    from routing.table import Variant
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +104,8 @@ class InferSession:
         self._timer = None if self._deadline is None else plane.loop.call_at(self._deadline, self._expire)
         self._metadata = plane.forwarding.of_head(head, stream.listener.config.forward_headers)
         self._route: Route | None = None
+        self._variant = ""  # of the first request, by which the stream is counted
+        self._choices = StreamChoices(stream, head)
         self._upstreams: dict[Endpoint, Upstream] = {}
         self._queue: deque[tuple[Buffer, bool]] = deque()
         self._queued_bytes = 0
@@ -199,43 +204,62 @@ class InferSession:
     async def _forward(self, message: Buffer) -> None:
         envelope = oip_grpc.scan_request(message)
         route = self._plane.snapshot.dispatch(envelope.model)
+        variant = self._choices.variant(route, envelope)
         if self._route is None:
-            self._route = route
+            self._route, self._variant = route, variant.name
             route.in_flight.value += 1
-        model, version = envelope.model, envelope.version
+        call = self._call(variant, envelope)
         if envelope.classified:
-            await self._plane.guard.check_classified(route, model, version, envelope.classified, self._deadline)
+            await self._plane.guard.check_classified(
+                variant.pool, call.model, call.version, envelope.classified, self._deadline
+            )
         parts: list[Buffer] = [message]
-        if not version and route.version:
-            version = route.version
-            parts = oip_grpc.set_version(message, version)
+        if call.version != envelope.version or call.model != envelope.model:
+            parts = oip_grpc.set_target(message, variant.model, call.version)
         if not envelope.wants_empty_final:
             parts.append(WANT_FINAL)
-        sequence = sequence_of(envelope)
-        call = Call(METHOD, model, version, (), metadata=self._metadata, deadline=self._deadline, sequence=sequence)
-        upstream = await self._upstream_for(route, call)
+        upstream = await self._upstream_for(variant.pool, call)
         while not envelope.id and self._waits_elsewhere(upstream):
             await self._wait()
-            upstream = await self._upstream_for(route, call)
+            upstream = await self._upstream_for(variant.pool, call)
         self._wants_final.setdefault(envelope.id, deque()).append(envelope.wants_empty_final)
         self._outstanding += 1
         upstream.send(call, [prefix(sum(map(len, parts))), *parts])
+        if call.sequence:
+            variant.pool.sequences.succeeded(call)
         while upstream.attempt.queued > UPSTREAM_QUEUE_BYTES and not upstream.attempt.ended:
             await self._wait()
 
-    async def _upstream_for(self, route: Route, call: Call) -> Upstream:
+    def _call(self, variant: Variant, envelope: oip_grpc.Envelope) -> Call:
+        """The call for one request, which goes to `variant`. Raises `GatewayError`."""
+        call = Call(
+            METHOD,
+            variant.model or envelope.model,
+            self._choices.version(variant, envelope),
+            (),
+            metadata=self._metadata,
+            deadline=self._deadline,
+            sequence=sequence_of(envelope),
+            route=variant.route,
+            variant=variant.name,
+        )
+        if call.sequence:
+            call.mark(envelope.parameters)
+        return call
+
+    async def _upstream_for(self, pool: Pool, call: Call) -> Upstream:
         """The endpoint in use that serves the model, else the pool's choice. A sequence's requests go to the endpoint
         that is theirs whichever way they come."""
         upstreams = self._upstreams
         if call.sequence:
-            known = upstreams.get(route.pool.choose(call))
+            known = upstreams.get(pool.choose(call))
         else:
-            candidates = route.pool.candidates(call.model, call.version)
+            candidates = pool.candidates(call.model, call.version)
             known = next((each for endpoint, each in upstreams.items() if endpoint in candidates), None)
         if known is not None:
             return known
         upstream = Upstream(self)
-        endpoint, upstream.attempt = await route.pool.stream(call, upstream)
+        endpoint, upstream.attempt = await pool.stream(call, upstream)
         if endpoint in upstreams:  # the pool's choice changed while it was opened
             upstream.attempt.cancel()
             return upstreams[endpoint]
@@ -369,7 +393,7 @@ class InferSession:
         self._queued_bytes = self._unsent = 0
         self._stream.listener.requests_in_flight -= 1
         if self._route is not None:
-            self._route.finish("inference", code, self._started)
+            self._route.finish("inference", code, self._started, self._variant)
 
 
 def unanswered(endpoint: Endpoint) -> GatewayError:

@@ -83,7 +83,7 @@ class Http1(Http1Reader, asyncio.Protocol):
         listener = self._listener
         listener.requests_in_flight += 1
         try:
-            response = await listener.rest.serve(message, listener)
+            response = await listener.rest.serve(message, listener, self._address)
             if listener.draining and not (self._queue or self._begun or self._held):
                 message.keep, self._last = False, True
             if response.stream is None:

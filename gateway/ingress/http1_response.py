@@ -21,13 +21,13 @@ def whole_head(response: Response, size: int, keep: bool, old: bool) -> bytes:
     head = (_STARTS.get((response.status, response.content_type)) or _start(response)) + b"%d\r\n" % size
     if response.fields or not keep or old:
         head += _fields(response, keep, old)
-    return head + b"\r\n"
+    return head + response.told.lines
 
 
 def stream_head(response: Response, keep: bool, old: bool) -> bytes:
     """The head of a response in chunks, or for HTTP/1.0 one that ends with the connection."""
     coding = b"" if old else b"Transfer-Encoding: chunked\r\n"
-    return _status(response) + coding + _fields(response, keep, old) + b"\r\n"
+    return _status(response) + coding + _fields(response, keep, old) + response.told.lines
 
 
 def chunk(piece: bytes) -> bytes:

@@ -29,11 +29,12 @@ LAST_PING_SECONDS = 1.0
 
 
 class Http2(asyncio.Protocol):
-    """One HTTP/2 connection. `unfinished` holds the streams whose request is still arriving."""
+    """One HTTP/2 connection, of the client at `address`. `unfinished` holds the streams whose request is still
+    arriving."""
 
-    __slots__ = ("_accepted", "_address", "_drained", "_flush_scheduled", "_frame", "_frame_expires", "_held",
+    __slots__ = ("_accepted", "_drained", "_flush_scheduled", "_frame", "_frame_expires", "_held",
                  "_idle_since", "_last_ping_expires", "_leaving", "_settings_expires", "_stall", "_stall_expires",
-                 "_transport", "_waiting", "expires", "h2", "listener", "unfinished")  # fmt: skip
+                 "_transport", "_waiting", "address", "expires", "h2", "listener", "unfinished")  # fmt: skip
 
     def __init__(self, listener: Listener, transport: asyncio.Transport, address: str) -> None:
         limits = listener.limits
@@ -45,7 +46,7 @@ class Http2(asyncio.Protocol):
         )
         self.unfinished: dict[int, GrpcStream | RestStream] = {}
         self._transport: asyncio.Transport | None = transport
-        self._address = address
+        self.address = address
         self._flush_scheduled = False
         self._accepted = 0
         self._held = 0
@@ -287,7 +288,7 @@ class Http2(asyncio.Protocol):
         transport, self._transport = self._transport, None
         if transport is not None:
             self._forget_streams()
-            Linger(self.listener, self, transport, self._address)
+            Linger(self.listener, self, transport, self.address)
 
     def abort(self) -> None:
         """Close at once."""
@@ -302,7 +303,7 @@ class Http2(asyncio.Protocol):
         """Every stream learns of it, which cancels its work at the worker."""
         self._transport = None
         self._forget_streams()
-        self.listener.release(self, self._address)
+        self.listener.release(self, self.address)
 
     def _forget_streams(self) -> None:
         self.h2.connection_lost()

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from gateway.ingress.exchange import TARGET_BYTES, Body, Request, Response
-from gateway.ingress.http1_head import METHODS, SINGLE_FIELDS
+from gateway.ingress.http1_head import METHODS, SINGLE_FIELDS, joined
 from gateway.ingress.listener import NEVER
 from transcoding.dialects.oip_json import encode_error
 from transcoding.http2 import hpack
@@ -98,7 +98,7 @@ class RestStream:
         listener = self._connection.listener
         listener.requests_in_flight += 1
         try:
-            response = await listener.rest.serve(request, listener)
+            response = await listener.rest.serve(request, listener, self._connection.address)
             if response.stream is None:
                 self._write(response, request.method)
             else:
@@ -208,7 +208,7 @@ def checked(block: HeaderBlock) -> Request:
         elif not name.startswith(b":"):
             if name in headers and name in SINGLE_FIELDS:
                 raise invalid(f"{name.decode('latin-1')}: expected at most one")
-            headers[name] = headers[name] + b", " + value if name in headers else value
+            headers[name] = joined(headers[name], name, value) if name in headers else value
     if authority is not None and headers.setdefault(b"host", authority).lower() != authority.lower():
         raise invalid("host: expected the same as :authority")  # RFC 9113 §8.3.1
     if method not in METHODS:
@@ -233,4 +233,4 @@ def response_head(response: Response, size: int | None) -> bytes:
     if size is not None:
         head.append((b"content-length", b"%d" % size))
     head.extend((name.lower(), value) for name, value in response.fields)
-    return hpack.encode(head)
+    return hpack.encode(head) + response.told.block

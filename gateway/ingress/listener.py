@@ -67,6 +67,7 @@ class Listener:
         self.grpc = grpc
         self.known_heads = KnownHeads()
         self.apis = frozenset(config.apis)
+        self.tells = config.tell_route
         self.loop = asyncio.get_running_loop()
         self.connections: set[OpenConnection] = set()
         self.addresses: Counter[str] = Counter()

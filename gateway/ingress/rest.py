@@ -17,16 +17,17 @@ from gateway.ingress.grpc_message import too_much_waits
 from gateway.ingress.listener import Listener
 from gateway.snapshot import code_of
 from routing.call import Call
+from routing.match import GENERATE, INFER, REST, View
+from routing.table import NOTHING_TOLD
 from transcoding.compression import choose_encoding, deflate, inflate
 from transcoding.dialects import oip_grpc, oip_json
 from transcoding.dialects.oip_management import OPERATIONS
 from transcoding.dialects.oip_paths import Match, MethodNotAllowed, route
-from transcoding.message import Buffer, InferRequest
+from transcoding.message import Buffer
 from transcoding.methods import BY_NAME
 from transcoding.status import Code, Fault, GatewayError, invalid
 
 if TYPE_CHECKING:
-    from gateway.snapshot import Route
     from gateway.worker import DataPlane
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,8 @@ class RestService:
         self._plane = plane
         self._loop = plane.loop
 
-    async def serve(self, request: Request, listener: Listener) -> Response:
-        """The response to a request; never raises but on cancellation."""
+    async def serve(self, request: Request, listener: Listener, address: str) -> Response:
+        """The response to a request of the client at this address; never raises but on cancellation."""
         match = match_of(request)
         try:
             if type(match) is not Match:
@@ -50,18 +51,18 @@ class RestService:
             if match.api not in listener.apis:
                 raise GatewayError(Code.NOT_FOUND, "Not Found")
             if match.operation == "infer":
-                return await self._infer(match, request, listener)
-            return await self._other(match, request, listener)
+                return await self._infer(match, request, listener, address)
+            return await self._other(match, request, listener, address)
         except GatewayError as error:
             return error_response(error)
         except Exception:
             log.exception("request failed: %s", match)
             return error_response(GatewayError(Code.INTERNAL, "internal error", fault=Fault.GATEWAY))
 
-    async def _other(self, match: Match, request: Request, listener: Listener) -> Response:
+    async def _other(self, match: Match, request: Request, listener: Listener, address: str) -> Response:
         limit = listener.deadlines.request
         if match.operation in ("generate", "generate_stream"):
-            return await self._generate(match, request, listener)
+            return await self._generate(match, request, listener, address)
         operation = OPERATIONS[match.operation]
         message = operation.encode(match, await body_of(request, listener))
         deadline = None if limit is None else self._loop.time() + limit
@@ -70,75 +71,87 @@ class RestService:
 
     # inference --------------------------------------------------------------------------------------------------------
 
-    async def _infer(self, match: Match, request: Request, listener: Listener) -> Response:
+    async def _infer(self, match: Match, request: Request, listener: Listener, address: str) -> Response:
         headers = request.headers
         plane = self._plane
-        observed = plane.snapshot.dispatch(match.model)
-        observed.in_flight.value += 1
+        route = plane.snapshot.dispatch(match.model)
+        variant = route.only
+        route.in_flight.value += 1
         started = perf_counter()
         code = 0
         inflated = 0
+        told = NOTHING_TOLD
         try:
-            deadline = observed.deadline(self._loop, listener.deadlines.request)
+            deadline = route.deadline(self._loop, listener.deadlines.request)
             body = request.body
             if b"content-encoding" in headers:
                 body = await body_of(request, listener)
                 inflated = hold(listener, len(body))
-            length = headers.get(b"inference-header-content-length")
-            version = match.version or observed.version
-            if length is None and body:
-                infer = oip_json.decode_request(body, None, match.model, version)
+            length = json_length(headers, body)
+            infer = oip_json.decode_request(body, length, match.model, match.version) if length != 0 else None
+            if variant is None:
+                sequence = "" if infer is None else sequence_of(infer)
+                variant = route.choose(View(REST, INFER, match.model, headers, address, sequence))
+            version, told = variant.resolve(match.model, match.version)
+            model = variant.model or match.model
+            if infer is None:
+                signature = await plane.signatures.get(variant.pool, model, version, deadline)
+                infer = oip_json.decode_raw(body, model, version, signature)
             else:
-                infer = await self._decode_binary(observed, match.model, version, body, length, deadline)
+                infer.model, infer.version = model, version
             if infer.outputs:
-                await plane.guard.check_outputs(observed, infer, deadline)
+                await plane.guard.check_outputs(variant.pool, infer, deadline)
             call = Call(
                 MODEL_INFER,
-                match.model,
+                model,
                 version,
                 framed(oip_grpc.encode_request(infer)),
                 metadata=plane.forwarding.fragment(request, listener.config.forward_headers),
                 deadline=deadline,
                 sequence=sequence_of(infer),
+                route=route.name,
+                variant=variant.name,
             )
-            reply = oip_grpc.decode_reply((await observed.handler(call)).payload)
+            if call.sequence:
+                call.mark(infer.parameters or {})
+            reply = oip_grpc.decode_reply((await variant.handler(call)).payload)
             text, tail = oip_json.encode_reply(reply, infer)
-            if b"accept-encoding" not in headers:
-                return Response(200, (text, *tail), OCTETS, (ihcl(text),)) if tail else Response(200, (text,))
-            return compressed(text, tail, headers[b"accept-encoding"])
+            if b"accept-encoding" in headers:
+                response = compressed(text, tail, headers[b"accept-encoding"])
+            else:
+                response = Response(200, (text, *tail), OCTETS, (ihcl(text),)) if tail else Response(200, (text,))
+        except GatewayError as error:
+            code = error.code
+            response = error_response(error)
         except BaseException as error:
             code = code_of(error)
             raise
         finally:
             listener.buffered -= inflated
-            observed.finish("inference", code, started)
-
-    async def _decode_binary(
-        self, observed: Route, model: str, version: str, body: bytes, length: bytes | None, deadline: float | None
-    ) -> InferRequest:
-        if length is None:
-            raise invalid("request body: expected a JSON object, got an empty body")
-        if not length.isdigit() or len(length) > 18:
-            raise invalid(f"inference-header-content-length: expected a number, got '{length[:32].decode('latin-1')}'")
-        size = int(length)
-        if size > len(body):
-            raise invalid(f"inference header size should be in range (0, {len(body)}), got: {size}")
-        if size:
-            return oip_json.decode_request(body, size, model, version)
-        signature = await self._plane.signatures.get(observed.pool, model, version, deadline)
-        return oip_json.decode_raw(body, model, version, signature)
+            route.finish("inference", code, started, "" if variant is None else variant.name)
+        if listener.tells:
+            response.told = told
+        return response
 
     # generate ---------------------------------------------------------------------------------------------------------
 
-    async def _generate(self, match: Match, request: Request, listener: Listener) -> Response:
+    async def _generate(self, match: Match, request: Request, listener: Listener, address: str) -> Response:
         if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise invalid("Unsupported content-encoding, only 'identity' is supported.")
         metadata = self._plane.forwarding.fragment(request, listener.config.forward_headers)
-        generation = Generation(self._plane, match, request.body, metadata)
-        await generation.start(listener.deadlines.request)
-        if match.operation == "generate":
-            return Response(200, (await generation.single(),))
-        return Response(200, content_type=EVENTS, stream=await generation.events())
+        view = View(REST, GENERATE, match.model, request.headers, address)
+        generation = Generation(self._plane, match, request.body, metadata, view)
+        try:
+            await generation.start(listener.deadlines.request)
+            if match.operation == "generate":
+                response = Response(200, (await generation.single(),))
+            else:
+                response = Response(200, content_type=EVENTS, stream=await generation.events())
+        except GatewayError as error:
+            response = error_response(error)
+        if listener.tells:
+            response.told = generation.told
+        return response
 
 
 async def body_of(request: Request, listener: Listener) -> bytes:
@@ -150,6 +163,21 @@ async def body_of(request: Request, listener: Listener) -> bytes:
     if encoding not in (b"gzip", b"deflate"):
         raise GatewayError(Code.UNIMPLEMENTED, "Unsupported compression type", http_status=415)
     return await inflate_aside(inflate, request.body, encoding.decode(), listener.limits.inflated_bytes)
+
+
+def json_length(headers: dict[bytes, bytes], body: bytes) -> int | None:
+    """How many bytes of a body are JSON, as its header says; None for all. Raises `GatewayError`."""
+    length = headers.get(b"inference-header-content-length")
+    if length is None:
+        if not body:
+            raise invalid("request body: expected a JSON object, got an empty body")
+        return None
+    if not length.isdigit() or len(length) > 18:
+        raise invalid(f"inference-header-content-length: expected a number, got '{length[:32].decode('latin-1')}'")
+    size = int(length)
+    if size > len(body):
+        raise invalid(f"inference header size should be in range (0, {len(body)}), got: {size}")
+    return size
 
 
 def match_of(request: Request) -> Match | GatewayError:

@@ -45,17 +45,40 @@ def _endpoint(name: str, kind: Kind, text: str, *more: str) -> Family:
 
 
 _TABLE = (
-    Family("penstock_requests_total", "counter", "Requests answered, by route.", ("route", "api", "code")),
+    Family(
+        "penstock_requests_total",
+        "counter",
+        "Requests answered, by route, and by variant where it has rules or a split.",
+        ("route", "api", "code", "variant"),
+    ),
     Family(
         "penstock_request_duration_seconds",
         "histogram",
         "From the first byte of a request to the last byte of its reply.",
-        ("route",),
+        ("route", "variant"),
         LATENCY_BOUNDS,
     ),
     Family("penstock_inflight", "gauge", "Requests being served now, by route.", ("route",)),
     Family("penstock_refused_total", "counter", "Requests and connections refused by the gateway itself.", ("reason",)),
-    Family("penstock_retries_total", "counter", "Calls sent again, to another endpoint.", ("pool", "reason")),
+    Family(
+        "penstock_retries_total",
+        "counter",
+        "Calls sent again, by whose fault the first failure was.",
+        ("route", "reason"),
+    ),
+    Family("penstock_retries_refused_total", "counter", "Calls not sent again for want of budget.", ("route",)),
+    Family(
+        "penstock_hedges_total",
+        "counter",
+        "Second requests for slow calls: won, lost, failed, or refused.",
+        ("route", "result"),
+    ),
+    Family(
+        "penstock_fallbacks_total",
+        "counter",
+        "Calls sent to a fallback, by what the first place lacked.",
+        ("route", "reason"),
+    ),
     Family("penstock_connections", "gauge", "Client connections open now.", ("listener", "protocol")),
     Family("penstock_connections_accepted_total", "counter", "Client connections accepted.", ("listener", "protocol")),
     Family("penstock_streams", "gauge", "HTTP/2 streams open now.", ("listener",)),
@@ -65,8 +88,25 @@ _TABLE = (
     _endpoint("penstock_upstream_requests_total", "counter", "Calls to an endpoint, by how they ended.", "outcome"),
     _endpoint("penstock_endpoint_inflight", "gauge", "Calls at an endpoint now."),
     _endpoint("penstock_upstream_connections", "gauge", "Connections to an endpoint open now."),
+    _endpoint("penstock_ejections_total", "counter", "Times that an endpoint was passed over for failures.", "model"),
+    _endpoint("penstock_ejected", "gauge", "Workers that pass over an endpoint for failures now.", "model"),
     _endpoint("penstock_endpoint_ready", "gauge", "1 if the polls say that the endpoint is live, else 0."),
     _endpoint("penstock_endpoint_polls_total", "counter", "Readiness polls of an endpoint, ok or failed.", "result"),
+    _endpoint(
+        "penstock_endpoint_queue_depth",
+        "gauge",
+        "Requests that wait at an endpoint to be executed, of all clients, as its metrics page says.",
+        *("model", "version"),
+    ),
+    _endpoint(
+        "penstock_endpoint_service_seconds",
+        "gauge",
+        "Time that each request takes from an endpoint, by its metrics page; 0 until there was one.",
+        *("model", "version"),
+    ),
+    Family(
+        "penstock_scrapes_total", "counter", "Looks at the endpoints' metrics pages, by how they ended.", ("result",)
+    ),
     Family(
         "penstock_managed_replicas",
         "gauge",

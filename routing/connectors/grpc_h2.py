@@ -270,12 +270,12 @@ class Channel:
             async with asyncio.timeout_at(min_deadline(limit, deadline)):
                 await waiter
 
-    def _head(self, path: bytes, metadata: bytes, deadline: float | None) -> bytes:
+    def _head(self, path: bytes, metadata: bytes, granted: float | None) -> bytes:
         head = self._heads.get(path)
         if head is None:
             head = self._heads[path] = request_head(path, self.address)
-        if deadline is not None:
-            head += timeout_field(deadline - self.loop.time())
+        if granted is not None:
+            head += timeout_field(granted)
         return head + metadata if metadata else head
 
     async def unary(self, call: Call) -> Reply:
@@ -285,13 +285,16 @@ class Channel:
         if not self._open(attempt):
             await self._wait_open(attempt, deadline)
         stream, message = attempt.stream, call.message
-        head = self._head(call.method.path, call.metadata, deadline)
+        granted = None if deadline is None else deadline - self.loop.time()
+        head = self._head(call.method.path, call.metadata, granted)
         if len(message) == 1:
             stream.send_all(head, message[0], None)
         else:
             send_parts(attempt, head, message)
         attempt.connection.sent(stream.id)
-        timer = None if deadline is None else self.loop.call_at(deadline, attempt.expire)
+        timer = None
+        if deadline is not None and granted is not None:
+            timer = self.loop.call_at(deadline, attempt.expire, granted)
         try:
             return Reply(await attempt.future, call.endpoint)
         except asyncio.CancelledError:
@@ -308,7 +311,8 @@ class Channel:
         attempt = StreamAttempt(sink, self._message_bytes, self.address)
         if not self._open(attempt):
             await self._wait_open(attempt, deadline)
-        attempt.stream.send_headers(self._head(path, metadata, deadline), False)
+        granted = None if deadline is None else deadline - self.loop.time()
+        attempt.stream.send_headers(self._head(path, metadata, granted), False)
         attempt.connection.sent(attempt.stream.id)
         return attempt
 

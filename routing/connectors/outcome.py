@@ -6,17 +6,31 @@ Only what provably never ran may be sent elsewhere. The texts are Triton's own (
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 from transcoding.grpc_framing import parse_status
 from transcoding.http2.errors import ErrorCode
 from transcoding.http2.hpack import HeaderBlock
 from transcoding.status import Code, Fault, GatewayError
 
+LOADING = "is loading"
 QUEUE_REFUSALS = ("Exceeds maximum queue size", "Request timeout expired")
 NOT_READY, NO_VERSIONS = "is not at ready state", "has no available versions"
 STALE_INVENTORY = (NOT_READY, NO_VERSIONS)
 CLIENT_CODES = frozenset(
     {Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.ALREADY_EXISTS, Code.OUT_OF_RANGE, Code.FAILED_PRECONDITION}
 )
+MODEL_BROKEN = frozenset({Code.UNKNOWN, Code.INTERNAL, Code.UNAVAILABLE, Code.DATA_LOSS})
+PATIENCE = 1.0
+"""Seconds: whoever gives a call less than this has no right to say that the endpoint hangs."""
+
+
+class Blame(IntEnum):
+    """What an outcome says of an endpoint."""
+
+    NOBODY = 0  # nothing: the client's mistake, a full queue, a model that is not loaded, a refused stream
+    MODEL = 1  # the model does not work there
+    ENDPOINT = 2  # the endpoint, or the way to it, does not work
 
 
 def status_of(block: HeaderBlock) -> tuple[int, str] | None:
@@ -34,7 +48,8 @@ def from_status(code: int, message: str) -> GatewayError:
     try:
         known = Code(code)
     except ValueError:
-        return GatewayError(Code.UNKNOWN, f"worker answered with unknown code {code}: {message}", fault=Fault.WORKER)
+        text = f"worker answered with unknown code {code}: {message}"
+        return GatewayError(Code.UNKNOWN, text, fault=Fault.WORKER, executed=True)
     if message.endswith(QUEUE_REFUSALS):
         return GatewayError(known, message, fault=Fault.BUSY, executed=False, retry_after=1.0)
     if message.endswith(STALE_INVENTORY):
@@ -47,6 +62,49 @@ def from_status(code: int, message: str) -> GatewayError:
 
 class NotTaken(GatewayError):
     """A connection ended, or refused a stream, before the endpoint took the request: that one may have it again too."""
+
+
+class NoOther(GatewayError):
+    """Each endpoint that could take the call had it already."""
+
+
+class AllBroken(GatewayError):
+    """Breakers keep the call away from each endpoint that could take it."""
+
+
+class Expired(GatewayError):
+    """The deadline passed before the endpoint answered. `granted` is how many seconds it had."""
+
+    def __init__(self, granted: float) -> None:
+        super().__init__(Code.DEADLINE_EXCEEDED, "deadline exceeded", fault=Fault.WORKER, executed=True)
+        self.granted = granted
+
+
+def blame(error: GatewayError) -> Blame:
+    """Whose failure this is, for breakers. A call that expired counts against the model, which may hang alone, and only
+    when it had `PATIENCE`. A connection that ended before it took the request may have been going away: no failure."""
+    fault = error.fault
+    if fault is Fault.MODEL:
+        return Blame.MODEL if error.code in MODEL_BROKEN else Blame.NOBODY
+    if fault is not Fault.WORKER or isinstance(error, NotTaken):
+        return Blame.NOBODY
+    if isinstance(error, Expired):
+        return Blame.MODEL if error.granted >= PATIENCE else Blame.NOBODY
+    if error.message.endswith(STALE_INVENTORY) or error.code is not Code.UNAVAILABLE:
+        return Blame.NOBODY
+    return Blame.ENDPOINT
+
+
+def absent(error: GatewayError) -> bool:
+    """Is the model, or the version, not there to be called: unknown, not loaded, or still loading?"""
+    if error.executed:
+        return False
+    return error.code is Code.NOT_FOUND or error.message.endswith((LOADING, *STALE_INVENTORY))
+
+
+def died(error: GatewayError) -> bool:
+    """Did the endpoint, or the connection to it, end while it had the request? The request may be why."""
+    return error.fault is Fault.WORKER and error.executed and error.code is Code.UNAVAILABLE
 
 
 def broken(address: str, code: int, *, executed: bool) -> GatewayError:

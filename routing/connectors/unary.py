@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from routing.connectors.outcome import broken, from_status, not_grpc, status_of
+from routing.connectors.outcome import Expired, broken, from_status, not_grpc, status_of
 from transcoding.http2.errors import ErrorCode
 from transcoding.http2.hpack import HeaderBlock
 from transcoding.message import Buffer
@@ -63,9 +63,9 @@ class UnaryAttempt:
     def writable(self) -> None:
         """Nothing waits for room: the whole message was handed over at once."""
 
-    def expire(self) -> None:
-        """The deadline passed: cancel the work at the endpoint."""
-        self._fail(GatewayError(Code.DEADLINE_EXCEEDED, "deadline exceeded", fault=Fault.WORKER, executed=True))
+    def expire(self, granted: float) -> None:
+        """The deadline passed, `granted` seconds after the request was sent: cancel the work at the endpoint."""
+        self._fail(Expired(granted))
         self._reset(ErrorCode.CANCEL)
 
     def cancel(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.addresses import check_admin, is_loopback, is_wildcard, normal, split_address
+from config.addresses import check_admin, check_host, check_name, is_loopback, is_wildcard, normal, split_address
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,28 @@ def test_admin_addresses(text: str) -> None:
 def test_admin_sockets_are_absolute_and_fit_the_kernel(text: str) -> None:
     with pytest.raises(ValueError, match="expected unix:/path, absolute and at most 107 bytes"):
         check_admin(text)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::", "fd00::1", "gpu-0", "localhost"])
+def test_hosts(host: str) -> None:
+    assert check_host(host) == host
+
+
+@pytest.mark.parametrize("host", ["", "[::1]", "10.0.0", "a b", "gpu-0:80", "256.1.1.1"])
+def test_what_is_no_host_alone(host: str) -> None:
+    with pytest.raises(ValueError, match="expected an IP address or a host name, got "):
+        check_host(host)
+
+
+@pytest.mark.parametrize("name", ["triton", "_grpc._tcp.triton.example", "triton.example."])
+def test_names(name: str) -> None:
+    assert check_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", ".", "10.0.0.1", "::1", "a..b", "triton.example..", "a b"])
+def test_what_is_no_name(name: str) -> None:
+    with pytest.raises(ValueError, match=r"expected a DNS name such as _grpc\._tcp\.triton\.example, got "):
+        check_name(name)
 
 
 def test_two_spellings_of_one_address() -> None:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from config.checks import check, listener_name, route_name
-from config.decode import HOLE
-from tests.support.configurations import config_with, mistakes, mistakes_with, text_with
-
-
-def routes(*written: str) -> list[str]:
-    return mistakes_with(routes=f"[{', '.join(f'{{match: {{model: {m}}}, to: main}}' for m in written)}]")
+from config.checks import listener_name, route_name
+from config.hole import HOLE
+from tests.support.configurations import config_with, mistakes_with
 
 
 def test_a_good_configuration_has_no_mistakes() -> None:
@@ -69,37 +65,6 @@ def test_admin_on_the_port_of_a_listener_elsewhere_is_fine() -> None:
     assert mistakes_with(listen="[{address: 10.0.0.1:9901}]") == []
 
 
-def test_an_unknown_picker() -> None:
-    assert mistakes_with(pools="{main: {endpoints: [a:1], pick: least_inflght}}") == [
-        "pools.main.pick: expected one of: least_inflight, round_robin; got 'least_inflght'; "
-        "did you mean 'least_inflight'?"
-    ]
-    assert list(check(config_with(), ["random"])) == [
-        (("pools", "main", "pick"), "expected one of: random; got 'least_inflight'")
-    ]
-
-
-def test_an_endpoint_twice_in_a_pool() -> None:
-    assert mistakes_with(pools="{main: {endpoints: [gpu-0:1, gpu-1:1, {address: GPU-0:1}]}}") == [
-        "pools.main.endpoints[2]: expected each endpoint once, got 'GPU-0:1' again, as in pools.main.endpoints[0]"
-    ]
-    assert mistakes_with(pools="{main: {endpoints: [a:1]}, more: {endpoints: [a:1]}}") == []
-
-
-def test_a_route_to_a_pool_that_is_not_there() -> None:
-    text = text_with(pools="{vision: {endpoints: [a:1]}, local: {endpoints: [a:2]}}")
-    pool = "expected the name of a pool (one of: vision, local), got 'visoin'; did you mean 'vision'?"
-    column = text.splitlines()[2].index("main") + 1
-    assert mistakes(text.replace("to: main", "to: visoin")) == [f"3:{column}: routes[0].to: {pool}"]
-    written_out = text.replace("to: main", "to: {pool: visoin}")
-    assert mistakes(written_out) == [f"3:{column + len('{pool: ')}: routes[0].to.pool: {pool}"]
-
-
-def test_a_pool_with_mistakes_is_there_all_the_same() -> None:
-    assert mistakes_with(pools="{main: {endpoints: 5}}") == ["pools.main.endpoints: expected a list, got 5"]
-    assert mistakes_with(pools="5") == ["pools: expected a mapping from names, got 5"]
-
-
 def test_names_are_unique() -> None:
     named = "[{name: a, match: {model: x}, to: main}, {match: {model: a}, to: main}]"
     assert mistakes_with(routes=named) == [
@@ -117,43 +82,7 @@ def test_names_that_nobody_wrote() -> None:
     assert listener_name(HOLE) is HOLE
 
 
-@pytest.mark.parametrize(
-    ("earlier", "later"),
-    [
-        ("resnet", "resnet"),
-        ('"*"', "resnet"),
-        ('"*"', '"*"'),
-        ('"*"', '"a?[bc]*"'),
-        ("res*", "resnet"),
-        ("res*", '"resnet-*"'),
-        ('"res?et"', '"res[mn]et"'),
-        ('"[ab]*"', "b"),
-    ],
-)
-def test_a_route_that_an_earlier_one_leaves_nothing_to(earlier: str, later: str) -> None:
-    assert routes(earlier, "other", later)[-1] == (
-        "routes[2].match.model: expected a model that no earlier route takes, got "
-        f"'{later.strip(chr(34))}', which routes[0] takes by '{earlier.strip(chr(34))}'"
-    )
-
-
-@pytest.mark.parametrize(
-    "written",
-    [["resnet", '"*"'], ["resnet", "resnet5", "res*"], ['"resnet-*"', "res*"], ['"a*b"', '"a*c"'], ["a", "A"]],
-)
-def test_routes_that_leave_something_to_each_other(written: list[str]) -> None:
-    assert routes(*written) == []
-
-
-def test_each_dead_pattern_of_a_list_is_named() -> None:
-    assert [line.split(":")[0] for line in routes("[a, b, a]", "[c, b, d*, d1]")] == [
-        "routes[0].match.model[2]",
-        "routes[1].match.model[1]",
-        "routes[1].match.model[3]",
-    ]
-
-
-@pytest.mark.parametrize("part", ["listen", "pools", "routes", "admin", "drain"])
+@pytest.mark.parametrize("part", ["listen", "pools", "routes", "policies", "labels", "admin", "drain"])
 @pytest.mark.parametrize("value", ["5", "[]", "{}", "[5]", "{a: 5}", "[{}]", "{a: {}}", "[[{}]]", "null"])
 def test_parts_that_cannot_be_read_do_not_stop_the_checks(part: str, value: str) -> None:
     parts = {"pools": "{main: {endpoints: [a:1], pick: nobody}}", part: value}

@@ -66,6 +66,21 @@ def test_good_files(folder: Path) -> None:
     assert found(folder) == {}
 
 
+def test_repositories_of_managed_pools(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "file").write_text("")
+    pools = "{a: {managed: {repository: [models, /dev, file, none]}}, b: {endpoints: [a:1]}}"
+    config = resolve_paths(config_with(pools=pools, routes='[{match: {model: "*"}, to: a}]'), tmp_path)
+    managed = config.pools["a"].managed
+    assert managed is not None
+    assert managed.repository == (str(tmp_path / "models"), "/dev", str(tmp_path / "file"), str(tmp_path / "none"))
+    place = ("pools", "a", "managed", "repository")
+    assert list(check_files(config)) == [
+        ((*place, 2), f"expected a folder of models, got '{tmp_path / 'file'}'"),
+        ((*place, 3), f"expected a folder of models, got '{tmp_path / 'none'}'"),
+    ]
+
+
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     assert found(tmp_path) == {
         kind: f"cannot read '{tmp_path / f'{kind}.pem'}': No such file or directory" for kind in KINDS

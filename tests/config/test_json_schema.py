@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,15 +13,15 @@ import yaml
 from config.forms import FORMS
 from config.json_schema import _FORMS as EDITORS_FORMS
 from config.json_schema import json_schema, written_default
+from tests.support.configuration_page import EXAMPLES
 from tests.support.configurations import mistakes_with, text_with
 from tests.support.json_schema import fits
 from tests.support.schema_walk import fields
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "docs" / "penstock.schema.json"
-PAGE = (ROOT / "docs" / "configuration.md").read_text()
 GOOD = [file.read_text() for file in sorted((ROOT / "deploy" / "examples").glob("*.yaml"))]
-GOOD += re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+GOOD += EXAMPLES
 
 
 def accepted(text: str) -> bool:
@@ -61,6 +60,22 @@ def test_what_loads_fits(text: str) -> None:
         ("pools", "{-x: {endpoints: [a:1]}}"),
         ("pools", "{x: {endpoints: [gpu-0]}}"),
         ("pools", "{x: {endpoints: [a:1], pick: least_inflght}}"),
+        ("pools", "{x: {pick: round_robin}}"),
+        ("pools", "{x: {endpoints: []}}"),
+        ("pools", "{x: {discover: {}}}"),
+        ("pools", "{x: {endpoints: [{address: a:1, weight: half}]}}"),
+        ("pools", "{x: {managed: {replicas: 2}}}"),
+        ("pools", "{x: {managed: {repository: a, environment: {A-B: 1}}}}"),
+        ("pools", "{x: {endpoints: [a:1], pick: {kind: hash_ring, by: x-user}}}"),
+        ("pools", "{x: {endpoints: [a:1], models: {mode: eager}}}"),
+        ("routes", "[{match: {model: a}, to: main, rules: [{when: {in_: [a]}, to: main}]}]"),
+        ("routes", "[{match: {model: a}, to: main, rules: [{when: [], to: main}]}]"),
+        ("routes", "[{match: {model: a}, to: main, rules: [{when: {header: x-a, present: 1}, to: main}]}]"),
+        ("routes", "[{match: {model: a}, split: {variants: {}}}]"),
+        ("routes", "[{match: {model: a}, split: {variants: {a: {pool: main}}, sticky: {}}}]"),
+        ("routes", "[{match: {model: a}, to: main, policies: [{kind: rettry}]}]"),
+        ("policies", "{a: retry}"),
+        ("labels", "{a: {1st: 1}}"),
         ("routes", "[{match: {model: []}, to: main}]"),
         ("routes", "[{match: {model: a}}]"),
         ("routes", "[{match: {model: a}, to: {pool: main, version: 0}}]"),

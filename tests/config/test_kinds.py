@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from config.kinds import PICKERS
+from config.kinds import PICKERS, POLICIES
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_policies_are_the_files_of_their_folder() -> None:
+    assert sorted(POLICIES) == sorted(file.stem for file in (ROOT / "policies").glob("[a-z]*.py"))
 
 
 def test_the_pickers_are_the_files_of_their_folder() -> None:
-    folder = Path(__file__).parents[2] / "routing" / "pickers"
+    folder = ROOT / "routing" / "pickers"
     files = sorted(file.stem for file in folder.glob("[a-z]*.py"))
     if not files:
         pytest.skip("routing/pickers is empty in this tree")

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import trustme
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from config.load import ConfigError, Problem, load, parse
 from config.nodes import MAX_BYTES
 from config.schema import Admin, Config, Endpoint, Listener, Match, Pool, Route, Target
+from tests.support.configuration_page import EXAMPLES as EXAMPLES_OF_THE_PAGE
 from tests.support.configurations import PARTS, mistakes, text_with
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 
-KEYS = "listen, pools, routes, admin, workers, drain, state_directory"
+KEYS = "listen, pools, routes, policies, labels, admin, workers, drain, state_directory"
 
 BAD = """\
 listen:
@@ -39,6 +43,15 @@ routes:
   - match: {model: [resnet, "[a"]}
     to: {pool: local, version: 0}
     timeout: 2 days
+  - match: {model: later}
+    rules:
+      - {when: {header: cookie, equals: a}, to: {pool: vision, version: stabel}}
+      - {when: {header: x-a, regex: "(?=a)", prefix: b}, to: local}
+    split:
+      variants: {new: {pool: local, weight: 120%}}
+      sticky: {header: x-user, cookie: u}
+    policies: [slow, {kind: retry}]
+labels: {later: {stable: 2}}
 """
 
 BAD_LINES = """\
@@ -52,8 +65,8 @@ gateway.yaml:5:8: admin: the admin port has no authentication yet; expected a lo
 '0.0.0.0:9901'
 gateway.yaml:6:1: unknown key 'wrkers'; did you mean 'workers'?
 gateway.yaml:9:39: pools.vision.endpoints[1].address: expected host:port, e.g. gpu-0:8001, got 'gpu-1'
-gateway.yaml:10:11: pools.vision.pick: expected one of: least_inflight, round_robin; got 'least_inflght'; did you mean \
-'least_inflight'?
+gateway.yaml:10:11: pools.vision.pick: expected one of: expected_wait, hash_ring, least_inflight, round_robin; got \
+'least_inflght'; did you mean 'least_inflight'?
 gateway.yaml:11:22: pools.local.endpoints: expected at least one, got an empty list
 gateway.yaml:14:16: routes[0].to.pool: expected the name of a pool (one of: vision, local), got 'visoin'; did you mean \
 'vision'?
@@ -63,6 +76,22 @@ gateway.yaml:15:29: routes[1].match.model[1]: expected a ']' that closes the '['
 written [[]
 gateway.yaml:16:32: routes[1].to.version: expected a model version: a whole number ≥ 1, got '0'
 gateway.yaml:17:14: routes[1].timeout: expected a duration such as 250ms, 10s or 1m30s, got '2 days'
+gateway.yaml:18:20: routes[2].match.model: expected a model that no earlier route takes, got 'later', which routes[0] \
+takes by '*'
+gateway.yaml:20:25: routes[2].rules[0].when.header: expected a header without secrets, got 'cookie'; clients are told \
+apart by `principal`
+gateway.yaml:20:73: routes[2].rules[0].to.version: expected a version, latest or a label of 'later' (one of: stable), \
+got 'stabel'; did you mean 'stable'?
+gateway.yaml:21:37: routes[2].rules[1].when.regex: expected a regular expression of RE2, got '(?=a)': invalid perl \
+operator: (?=; lookarounds and backreferences are not part of RE2
+gateway.yaml:21:37: routes[2].rules[1].when.regex: expected one of equals, prefix, regex, in and present beside \
+`header`, got prefix and regex
+gateway.yaml:23:45: routes[2].split.variants.new.weight: expected a whole number between 0 and 1000000, got the text \
+'120%'
+gateway.yaml:24:40: routes[2].split.sticky: expected one of header, cookie, principal and address, got header and cookie
+gateway.yaml:25:16: routes[2].policies[0]: expected the name of a shared policy, got 'slow'; one of its own is written \
+{kind: …}
+gateway.yaml:25:29: routes[2].policies[1].kind: expected no policy, since none are known here; got 'retry'
 """
 
 
@@ -119,7 +148,7 @@ def test_parts_that_cannot_be_left_out(part: str) -> None:
 def test_a_version_is_text_whatever_yaml_takes_it_for() -> None:
     for written in ("2", "'2'"):
         config = parse(text_with(routes=f"[{{match: {{model: a}}, to: {{pool: main, version: {written}}}}}]"), "f")
-        assert config.routes[0].to.version == "2"
+        assert config.routes[0].to == Target("main", version="2")
 
 
 def test_anchors_and_merges() -> None:
@@ -192,7 +221,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["minimal", "two-pools"])
+@pytest.mark.parametrize("name", ["canary", "managed", "minimal", "on_demand", "two-pools"])
 def test_examples_load(name: str) -> None:
     assert load(EXAMPLES / f"{name}.yaml").routes
 
@@ -215,10 +244,19 @@ def test_the_tls_example_loads_once_its_files_are_there(tmp_path: Path) -> None:
 
 
 def test_every_example_is_tested() -> None:
-    assert sorted(file.stem for file in EXAMPLES.glob("*.yaml")) == ["minimal", "tls", "two-pools"]
+    assert sorted(file.stem for file in EXAMPLES.glob("*.yaml")) == [
+        "canary",
+        "managed",
+        "minimal",
+        "on_demand",
+        "tls",
+        "two-pools",
+    ]
 
 
 WORDS = ["listen", "pools", "routes", "match", "model", "to", "pool", "address", "endpoints", "0.0.0.0:80", "a:1", "5"]
+WORDS += ["to", "rules", "when", "header", "equals", "in", "split", "variants", "weight", "sticky", "policies", "kind"]
+WORDS += ["stable", "labels", "managed", "repository", "discover", "dns", "pick", "by", "hash_ring", "models", "true"]
 WORDS += ["*", "tls", "limits", "connections", "null", "'", "admin", "&a", "*a", "<<", "1s", "resnet*", "[a", "version"]
 VALUES = st.recursive(
     st.sampled_from(WORDS) | st.text(max_size=5),
@@ -230,9 +268,8 @@ VALUES = st.recursive(
     ),
     max_leaves=12,
 )
-TEXTS = st.dictionaries(st.sampled_from(["listen", "pools", "routes", "admin", "workers", "drain"]), VALUES).map(
-    lambda parts: text_with(**parts)
-)
+TOP = st.sampled_from(["listen", "pools", "routes", "policies", "labels", "admin", "workers", "drain"])
+TEXTS = st.dictionaries(TOP, VALUES).map(lambda parts: text_with(**parts))
 
 
 @given(st.text(max_size=60) | TEXTS)
@@ -251,6 +288,55 @@ def test_any_text_is_a_configuration_or_a_config_error(text: str) -> None:
         assert not any("\n" in str(problem) for problem in outcome)
 
 
+WHOLE = [
+    yaml.safe_load(text) for text in (*EXAMPLES_OF_THE_PAGE, *(file.read_text() for file in EXAMPLES.glob("*.yaml")))
+]
+JUNK: list[Any] = [
+    None,
+    True,
+    -1,
+    5,
+    1.5,
+    "",
+    "x",
+    "*",
+    "[",
+    "(?=a)",
+    [],
+    {},
+    [5],
+    {"a": 5},
+    [{}],
+    [[None]],
+    {"kind": "retry"},
+]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(item, (*path, key))
+
+
+def exchanged(value: Any, path: tuple[Any, ...], other: Any) -> Any:
+    """A copy of `value` with `other` at `path`."""
+    if not path:
+        return other
+    copy = value.copy()
+    copy[path[0]] = exchanged(value[path[0]], path[1:], other)
+    return copy
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_good_text_with_one_bad_part_is_a_configuration_or_a_config_error(data: st.DataObject) -> None:
+    whole = data.draw(st.sampled_from(WHOLE))
+    path = data.draw(st.sampled_from(list(places(whole))))
+    outcome = outcome_of(yaml.safe_dump(exchanged(whole, path, data.draw(st.sampled_from(JUNK)))))
+    if isinstance(outcome, Config):
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(outcome), type=Config) == outcome
+
+
 def outcome_of(text: str) -> Config | tuple[Problem, ...]:
     try:
         return parse(text, "f", "/nonexistent")
@@ -264,6 +350,9 @@ def outcome_of(text: str) -> Config | tuple[Problem, ...]:
         "".join(f"  - {{match: {{model: '*{i}*'}}, to: main}}\n" for i in range(10_000, 20_000)),
         "".join(f"  - {{match: {{model: m{i}}}, to: man}}\n" for i in range(10_000, 20_000)),
         "  - {match: {model: [" + "'*a?b*', " * 50_000 + "]}, to: main}",
+        "  - match: {model: '*'}\n    to: main\n    rules:\n"
+        + "".join(f"      - {{when: {{model: '*{i}'}}, to: {{pool: main, version: x}}}}\n" for i in range(3_000))
+        + f"labels: {{{', '.join(f'm{i}: {{x: 1}}' for i in range(3_000, 6_000))}}}",
     ],
 )
 def test_huge_files_end_soon(routes: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from config.problems import ConfigError, Path, Problem, did_you_mean, listed, path_text, quote
+from config.problems import ConfigError, Path, Problem, did_you_mean, joined, listed, path_text, quote
 
 
 def test_a_problem_is_one_line() -> None:
@@ -44,6 +44,15 @@ def test_a_quoted_value_is_short_and_on_one_line() -> None:
 def test_long_lists_are_cut() -> None:
     assert listed("abc") == "a, b, c"
     assert listed(map(str, range(14))).endswith("10, 11, and 2 more")
+
+
+def test_a_choice_in_words() -> None:
+    assert [joined(names) for names in ([], ["a"], ["a", "b"], ("a", "b", "c"))] == [
+        "none",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
 
 
 def test_a_near_word_is_offered_and_a_far_one_is_not() -> None:

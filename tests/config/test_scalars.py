@@ -8,7 +8,7 @@ import msgspec.inspect as mi
 import pytest
 import yaml
 
-from config.fields import count, duration, size, text
+from config.fields import count, duration, flag, number, size, text
 from config.scalars import bare, describe, found, is_null, read_scalar
 
 WHOLE = Annotated[int, count("", 1, 100)]
@@ -17,6 +17,9 @@ ROOM = Annotated[int, size("", 1, 1024)]
 NAME = Annotated[str, text("")]
 VERSION = Annotated[str, text("", "version")]
 COLOUR = Literal["green", "red"]
+SHARE = Annotated[float, number("", 0, 1)]
+FLAG = Annotated[bool, flag("")]
+WORD = Annotated[str, text("", "value")]
 TLS = Literal["1.2", "1.3"]
 
 
@@ -45,6 +48,17 @@ def read(kind: object, written: str) -> object:
         (VERSION, "2", "2"),
         (VERSION, "'2'", "2"),
         (COLOUR, "red", "red"),
+        (SHARE, "20%", 0.2),
+        (SHARE, "'0.5'", 0.5),
+        (SHARE, "1", 1.0),
+        (FLAG, "true", True),
+        (FLAG, "false", False),
+        (FLAG | None, "null", None),
+        (FLAG | None, "true", True),
+        (WORD, "010", "010"),
+        (WORD, "1e3", "1e3"),
+        (WORD, "yes", "yes"),
+        (WORD, "' a '", " a "),
         (TLS, "1.3", "1.3"),
         (TLS, "'1.3'", "1.3"),
         (WHOLE | None, "null", None),
@@ -83,6 +97,18 @@ def test_values(kind: object, written: str, value: object) -> None:
         (NAME, "1:30", "expected text, got 1:30; if it is meant as text, write it in quotes"),
         (NAME, "on", "expected text, got on; if it is meant as text, write it in quotes"),
         (NAME, "''", "expected 1 to 4095 printable characters, got ''"),
+        (SHARE, "120%", "expected a value between 0 and 1, got 120%"),
+        (SHARE, "-1", "expected a number such as 0.2, 20% or 3, got '-1'"),
+        (SHARE, "a", "expected a number such as 0.2, 20% or 3, got 'a'"),
+        (SHARE, "true", "expected a number such as 0.2, 20% or 3, got 'true'"),
+        (FLAG, "yes", "expected true or false, got yes"),
+        (FLAG, "True", "expected true or false, got True"),
+        (FLAG, "'true'", "expected true or false, got 'true'"),
+        (FLAG, "1", "expected true or false, got 1"),
+        (FLAG, "[]", "expected true or false, got a list"),
+        (FLAG, "~", "expected true or false, got nothing"),
+        (WORD, "~", "expected text, got nothing"),
+        (WORD, "[a]", "expected text, got a list"),
         (COLOUR, "gren", "expected one of: green, red; got 'gren'; did you mean 'green'?"),
         (COLOUR, "5", "expected one of: green, red; got 5"),
         (WHOLE | Literal["auto"], "atuo", "expected a whole number between 1 and 100 or auto, got 'atuo'"),

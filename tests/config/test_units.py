@@ -1,4 +1,4 @@
-"""Durations and sizes, both ways."""
+"""Durations, sizes and numbers, both ways."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.units import format_duration, format_size, parse_duration, parse_size
+from config.units import format_duration, format_number, format_size, parse_duration, parse_number, parse_size
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,34 @@ def test_part_of_a_byte_is_refused() -> None:
         parse_size("0.3B")
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0.2", 0.2),
+        ("20%", 0.2),
+        ("12.5%", 0.125),
+        ("150%", 1.5),
+        ("3", 3.0),
+        ("0", 0.0),
+        ("0%", 0.0),
+        ("33.3%", 0.333),
+    ],
+)
+def test_numbers(text: str, number: float) -> None:
+    assert parse_number(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "%", "-1", "1e3", "20 %", "20%%", ".5", "1.", "inf", "nan", "1_000", "٣"])
+def test_not_a_number(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected a number such as 0\.2, 20% or 3, got "):
+        parse_number(text)
+
+
+@given(st.integers(0, 10**12))
+def test_a_number_reads_back(millionths: int) -> None:
+    assert parse_number(format_number(millionths / 1e6)) == millionths / 1e6
+
+
 @given(st.integers(0, 10**15))
 def test_a_duration_reads_back(microseconds: int) -> None:
     assert parse_duration(format_duration(microseconds / 1e6)) == pytest.approx(microseconds / 1e6, abs=1e-6)
@@ -86,9 +114,9 @@ def test_a_size_reads_back(size: int) -> None:
     assert parse_size(format_size(size)) == size
 
 
-@given(st.text(alphabet="0123456789.dhmsukKMGiB -+e", max_size=12) | st.text(max_size=12))
+@given(st.text(alphabet="0123456789.dhmsukKMGiB -+e%", max_size=12) | st.text(max_size=12))
 def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
-    for parse in (parse_duration, parse_size):
+    for parse in (parse_duration, parse_size, parse_number):
         try:
             said = f"expected {parse(text):f}"
         except ValueError as error:
@@ -98,6 +126,7 @@ def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
 
 
 def test_the_shortest_way_to_write_it() -> None:
+    assert [format_number(n) for n in (0.0, 1.0, 0.25, 1000.0, 1e-6)] == ["0", "1", "0.25", "1000", "0.000001"]
     assert [format_duration(s) for s in (0, 0.25, 10, 90, 300, 86400)] == ["0s", "250ms", "10s", "1m30s", "5m", "1d"]
     assert [format_size(n) for n in (0, 20, 1024, 64 * 1024**2, 2**31, 2**31 - 1)] == [
         "0",

@@ -10,11 +10,12 @@ import grpc
 import msgspec
 import pytest
 
-from config.schema import Config, Endpoint, Pick, Pool
+from config.schema import Condition, Config, Endpoint, Outliers, Pick, PolicySpec, Pool, Rule, Target
 from gateway import build as module
 from gateway.build import Builder, take_state
 from gateway.telemetry.metrics import Metrics
 from gateway.world import EndpointState, World
+from routing.call import Reply
 from tests.support.channel import a_call
 from tests.support.data_plane import a_config, a_route, a_state
 from tests.support.deadline import eventually
@@ -228,10 +229,70 @@ def test_retries_are_counted() -> None:
             pool = builder.build(a_world(a_config(one, two, pick=Pick("round_robin")))).pools["p"]
             await eventually(lambda: all(each.channel.connected for each in pool.endpoints))
             for _ in range(4):
-                assert (await pool.forward(a_call())).payload == b"hello"
-        assert metrics.snapshot().counters["penstock_retries_total"] == {("p", "busy"): 2}
+                assert (await pool.forward(a_call(route="r"))).payload == b"hello"
+        assert metrics.snapshot().counters["penstock_retries_total"] == {("r", "busy"): 2}
 
     run(use, metrics)
+
+
+def test_what_is_passed_over_is_reported_and_is_tried_again_when_it_comes_back() -> None:
+    metrics = Metrics()
+    ejections, ejected = "penstock_ejections_total", "penstock_ejected"
+
+    def fails(message: bytes, context: grpc.ServicerContext) -> bytes:
+        context.abort(grpc.StatusCode.INTERNAL, "boom")
+        return b""
+
+    async def use(builder: Builder) -> None:
+        with grpc_backend(fails) as one, grpc_backend() as two:
+            config = with_pool(a_config(one, two), pick=Pick("round_robin"), outliers=Outliers(consecutive=2))
+            pool = builder.build(a_world(config, p=a_state("", READY))).pools["p"]
+            await eventually(lambda: all(each.channel.connected for each in pool.endpoints))
+            said = [await outcome(pool.forward(a_call())) for _ in range(8)]
+            assert said.count("boom") == 2
+            builder.report()
+            label = ("p", one, "m")
+            assert metrics.snapshot().counters[ejections] == metrics.snapshot().gauges[ejected] == {label: 1}
+            builder.build(a_world(config, p=a_state("", READY, live=False)))
+            builder.build(a_world(config, p=a_state("", READY)))
+            assert await outcome(pool.forward(a_call())) == "boom"  # the probe
+            builder.build(a_world(with_pool(config, outliers=Outliers(consecutive=9))))
+            builder.report()
+            assert metrics.snapshot().counters[ejections] == {label: 2}
+            assert metrics.snapshot().gauges[ejected] == {label: 0}
+
+    run(use, metrics)
+
+
+def test_policies_of_a_route_are_around_each_of_its_targets() -> None:
+    metrics = Metrics()
+
+    def fails(message: bytes, context: grpc.ServicerContext) -> bytes:
+        context.abort(grpc.StatusCode.INTERNAL, "boom")
+        return b""
+
+    async def use(builder: Builder) -> None:
+        with grpc_backend(fails) as one, grpc_backend() as two:
+            retry = PolicySpec("retry", {"idempotent": True})
+            rules = (Rule((Condition(header="x", present=True),), Target("p")),)
+            config = a_config(one, two, pick=Pick("round_robin"), routes=[a_route(policies=(retry,), rules=rules)])
+            route = builder.build(a_world(config)).routes[0]
+            await eventually(lambda: all(each.channel.connected for each in route.table.variants[0].pool.endpoints))
+            for variant in route.table.variants:
+                for _ in range(2):
+                    assert (await variant.handler(a_call(route="r"))).payload == b"hello"
+        assert metrics.snapshot().counters["penstock_retries_total"] == {("r", "model"): 2}
+
+    run(use, metrics)
+
+
+async def outcome(reply: Awaitable[Reply]) -> str:
+    """What an error said, "" for a good answer."""
+    try:
+        await reply
+    except GatewayError as error:
+        return error.message
+    return ""
 
 
 def test_before_control_knows_anything_the_connection_decides() -> None:

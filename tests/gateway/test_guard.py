@@ -8,8 +8,7 @@ import pytest
 
 from gateway.guard import Guard
 from gateway.signatures import Signatures
-from gateway.snapshot import Route
-from gateway.telemetry.metrics import Metrics
+from routing.pool import Pool
 from tests.support.pools import ScriptedChannel, a_pool, an_endpoint
 from transcoding.dialects.oip_messages import message_class
 from transcoding.grpc_framing import encode_message
@@ -17,21 +16,21 @@ from transcoding.message import InferRequest, RequestedOutput
 from transcoding.status import Code, GatewayError
 
 
-def a_guard() -> tuple[Guard, Route, ScriptedChannel]:
-    """A route to a model with a text and a number as outputs, of which version 2 is the route's."""
+def a_guard() -> tuple[Guard, Pool, ScriptedChannel]:
+    """A pool with a model that has a text and a number as outputs."""
     metadata = message_class("ModelMetadataResponse")(name="m")
     metadata.outputs.add(name="TEXT", datatype="BYTES", shape=[1])
     metadata.outputs.add(name="NUMBER", datatype="FP32", shape=[1])
     config = message_class("ModelConfigResponse")()
     channel = ScriptedChannel(*(encode_message((each.SerializeToString(),)) for each in (metadata, config)))
     pool = a_pool([an_endpoint(channel=channel)])
-    return Guard(Signatures()), Route("r", pool, "2", None, pool.forward, Metrics()), channel
+    return Guard(Signatures()), pool, channel
 
 
 def check(*outputs: RequestedOutput) -> ScriptedChannel:
     async def main() -> ScriptedChannel:
-        guard, route, channel = a_guard()
-        await guard.check_outputs(route, InferRequest("m", outputs=[*outputs]), None)
+        guard, pool, channel = a_guard()
+        await guard.check_outputs(pool, InferRequest("m", "2", outputs=[*outputs]), None)
         return channel
 
     return asyncio.run(main())

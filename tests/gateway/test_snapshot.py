@@ -9,16 +9,24 @@ from typing import Any
 import pytest
 
 from config.match import compile_patterns
+from config.routes import Condition
 from gateway import snapshot as module
 from gateway.snapshot import Route, Snapshot, code_of
 from gateway.telemetry.metrics import Metrics
+from routing.match import View, compile_conditions
+from routing.pool import Pool
+from routing.table import Rule, Table, Variant
 from tests.support.pools import a_pool
 from transcoding.status import Code, GatewayError
 
 
 def a_route(name: str = "r", timeout: float | None = None, metrics: Metrics | None = None) -> Route:
     pool = a_pool([])
-    return Route(name, pool, "", timeout, pool.forward, metrics or Metrics())
+    return Route(name, Table([], a_variant(name, pool)), timeout, metrics or Metrics())
+
+
+def a_variant(route: str, pool: Pool, name: str = "", **more: str) -> Variant:
+    return Variant(route, name, pool, pool.forward, **more)
 
 
 def a_snapshot(*patterns: str | list[str]) -> Snapshot:
@@ -47,6 +55,7 @@ def test_no_route_is_not_found() -> None:
     with pytest.raises(GatewayError, match="Request for unknown model: 'nope' is not found") as caught:
         a_snapshot("m").dispatch("nope")
     assert caught.value.code is Code.NOT_FOUND
+    assert a_snapshot("m").find("nope") is None
 
 
 def test_what_was_found_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,14 +100,19 @@ def test_requests_are_counted_by_code() -> None:
     for code in (0, 0, Code.NOT_FOUND):
         route.in_flight.value += 1
         assert metrics.snapshot().gauges["penstock_inflight"] == {("r",): 1}
-        route.finish("inference", code, perf_counter() - 0.02)
+        route.finish("inference", code, perf_counter() - 0.02, "")
+    route.in_flight.value += 1
+    route.finish("inference", 0, perf_counter(), "canary")
     values = metrics.snapshot()
     assert values.gauges["penstock_inflight"] == {("r",): 0}
     assert values.counters["penstock_requests_total"] == {
-        ("r", "inference", "OK"): 2,
-        ("r", "inference", "NOT_FOUND"): 1,
+        ("r", "inference", "OK", ""): 2,
+        ("r", "inference", "NOT_FOUND", ""): 1,
+        ("r", "inference", "OK", "canary"): 1,
     }
-    counts, total = values.histograms["penstock_request_duration_seconds"][("r",)]
+    durations = values.histograms["penstock_request_duration_seconds"]
+    assert {labels: sum(counts) for labels, (counts, _) in durations.items()} == {("r", ""): 3, ("r", "canary"): 1}
+    counts, total = durations["r", ""]
     assert sum(counts) == 3
     assert 0.06 <= total < 1
 
@@ -108,7 +122,7 @@ def test_a_route_built_anew_counts_on() -> None:
     before, after = a_route("r", metrics=metrics), a_route("r", metrics=metrics)
     before.in_flight.value += 1
     assert after.in_flight.value == 1
-    before.finish("inference", 0, perf_counter())
+    before.finish("inference", 0, perf_counter(), "")
     assert after.in_flight.value == 0
 
 
@@ -120,5 +134,21 @@ def test_how_an_exception_is_counted() -> None:
 
 def test_they_say_what_they_are() -> None:
     pool = a_pool([])
-    assert repr(Route("r", pool, "2", None, pool.forward, Metrics())) == "<Route r to p version 2>"
-    assert repr(a_route()) == "<Route r to p>"
+    table = Table([], a_variant("r", pool, version="2"))
+    assert repr(Route("r", table, None, Metrics())) == "<Route r: <Variant r to p version 2>>"
+    assert repr(a_route()) == "<Route r: <Variant r to p>>"
+
+
+def test_a_route_without_a_choice_has_one_variant() -> None:
+    route = a_route()
+    assert route.only is route.table.defaults[0] is route.choose(View("rest", "infer", "m", {}))
+
+
+def test_a_route_with_rules_chooses() -> None:
+    pool = a_pool([])
+    canary = a_variant("r", pool, "canary")
+    rule = Rule(compile_conditions([Condition(header="x-canary", present=True)]), canary)
+    route = Route("r", Table([rule], a_variant("r", pool)), None, Metrics())
+    assert route.only is None
+    assert route.choose(View("rest", "infer", "m", {b"x-canary": b""})) is canary
+    assert route.choose(View("rest", "infer", "m", {})) is route.table.defaults[0]

@@ -87,7 +87,7 @@ class TestApply:
             hanging.set()
             assert call.result().model_name == "m"
             plane.wait_idle()
-            assert plane.counted("penstock_requests_total") == {("*", "inference", "OK"): 1}
+            assert plane.counted("penstock_requests_total") == {("*", "inference", "OK", ""): 1}
 
     def test_models_come_and_go_with_worlds(self, server: ModelServer) -> None:
         with a_plane(server.address, models={}) as plane:

@@ -16,6 +16,7 @@ from gateway.lifeline import Exit
 from gateway.link import DirectLink
 from gateway.telemetry.metrics import Metrics
 from gateway.worker_main import Refresh, Worker
+from routing.load_board import LoadBoard
 from tests.support.deadline import eventually
 from tests.support.link_handler import Recorder, a_world
 
@@ -36,8 +37,9 @@ def _quick_reports(monkeypatch: pytest.MonkeyPatch) -> None:
 class Plane:
     """Implements `gateway.worker_main.DataPlane`, recording what is asked of it."""
 
-    def __init__(self, worker: int, metrics: Metrics, refresh: Refresh) -> None:
+    def __init__(self, worker: int, metrics: Metrics, refresh: Refresh, board: LoadBoard) -> None:
         self.ready = False
+        self.board = board
         self.events: list[str] = []
         self.refresh = refresh
         self.error: Exception | None = None
@@ -65,11 +67,13 @@ class Bench:
         self.handler = Recorder()
         self.links: list[DirectLink] = []
         self.planes: list[Plane] = []
-        self.worker = Worker(3, self._make, self._connect)
+        self.board = LoadBoard.create(None, 4, 4)
+        self.board.worker(3).add(1, 0.5)
+        self.worker = Worker(3, self._make, self._connect, self.board)
         self.plane.error = error
 
-    def _make(self, worker: int, metrics: Metrics, refresh: Refresh) -> Plane:
-        self.planes.append(Plane(worker, metrics, refresh))
+    def _make(self, worker: int, metrics: Metrics, refresh: Refresh, board: LoadBoard) -> Plane:
+        self.planes.append(Plane(worker, metrics, refresh, board))
         return self.plane
 
     def _connect(self, on_world: Any) -> DirectLink:
@@ -100,6 +104,15 @@ def play(
             return await running, bench
 
     return asyncio.run(run())
+
+
+def test_it_begins_with_nothing_in_flight() -> None:
+    async def run() -> None:
+        bench = Bench()
+        assert bench.plane.board is bench.board
+        assert (bench.board.in_flight(1), bench.board.seconds(1)) == (0, 0.0)
+
+    asyncio.run(run())
 
 
 def test_reports_from_the_first_world_on_and_drains_at_the_end() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from routing.call import Call, Handler, Reply, link
-from tests.support.pools import OK, a_call
+from tests.support.pools import OK, a_call, an_endpoint
 
 
 def test_link_runs_policies_in_the_order_of_the_file() -> None:
@@ -40,3 +40,15 @@ def test_payload_of_a_small_reply_is_bytes_and_of_a_large_one_a_view() -> None:
 
 def test_a_call_says_what_it_is() -> None:
     assert repr(a_call("resnet", "2")) == "<Call ModelInfer 'resnet' version 2>"
+
+
+def test_the_same_request_again_is_a_call_of_its_own_and_goes_elsewhere() -> None:
+    first, second = an_endpoint("a:1"), an_endpoint("b:1")
+    call = a_call("m", "2", sequence="7")
+    call.route, call.variant, call.principal, call.idempotent, call.deadline = "r", "v", "p", True, 5.0
+    call.tried, call.endpoint, call.attempts = (first,), second, 2
+    other = call.again()
+    names = ("method", "model", "version", "message", "metadata", "deadline", "sequence", "route", "variant",
+             "principal", "idempotent")  # fmt: skip
+    assert [getattr(other, name) for name in names] == [getattr(call, name) for name in names]
+    assert (other.tried, other.endpoint, other.attempts) == ((first, second), None, 0)

@@ -7,9 +7,13 @@ from collections import Counter
 
 import pytest
 
-from routing.connectors.outcome import broken
+from config.pools import Outliers
+from routing.budget import TAU
+from routing.connectors.outcome import AllBroken, NoOther, broken, from_status
+from routing.call import Call
 from routing.endpoint import Endpoint
-from routing.pool import MAX_ATTEMPTS, REMEMBERED_CANDIDATES, Pool, by_sequence
+from routing.pool import BUSY_MINIMUM, BUSY_SHARE, MAX_ATTEMPTS, REMEMBERED_CANDIDATES, Pool
+from tests.support.clock import Clock
 from tests.support.pools import OK, ScriptedChannel, a_call, a_pool, an_endpoint
 from transcoding.http2.errors import ErrorCode
 from transcoding.status import Code, Fault, GatewayError
@@ -98,19 +102,19 @@ def test_what_was_never_executed_goes_to_another_endpoint() -> None:
     bad, good = ScriptedChannel(refused()), ScriptedChannel()
     pool = a_pool(
         [an_endpoint("b:1", READY, good), an_endpoint("a:1", READY, bad)],
-        on_retry=lambda pool, reason: retries.update([(pool, reason)]),
+        on_retry=lambda *route_reason: retries.update([route_reason]),
     )
     assert [forward(pool) for _ in range(2)] == [OK, OK]
     assert (len(bad.calls), len(good.calls)) == (1, 2)
-    assert retries == {("p", "worker"): 1}
+    assert retries == {("", "worker"): 1}
 
 
 def test_a_connection_that_ended_is_no_reason_to_fail_when_there_is_no_other_endpoint() -> None:
     retries: Counter[tuple[str, str]] = Counter()
     channel = ScriptedChannel(not_taken(), OK)
-    pool = a_pool([an_endpoint("a:1", READY, channel)], on_retry=lambda *reason: retries.update([reason]))
+    pool = a_pool([an_endpoint("a:1", READY, channel)], on_retry=lambda *route_reason: retries.update([route_reason]))
     assert forward(pool) == OK
-    assert retries == {("p", "worker"): 1}
+    assert retries == {("", "worker"): 1}
     always = ScriptedChannel(not_taken())
     with pytest.raises(GatewayError, match="broke off"):
         forward(a_pool([an_endpoint("a:1", READY, always)]))
@@ -149,6 +153,93 @@ def test_attempts_are_bounded() -> None:
     assert sum(len(channel.calls) for channel in channels) == MAX_ATTEMPTS
 
 
+BOOM = from_status(13, "boom")
+FULL = from_status(14, "Exceeds maximum queue size")
+
+
+def fails(pool: Pool, times: int = 1, **call: str) -> list[str]:
+    """What so many calls said, "" for a good answer."""
+    said = []
+    for _ in range(times):
+        try:
+            forward(pool, **call)
+            said.append("")
+        except GatewayError as error:
+            said.append(error.message)
+    return said
+
+
+def test_an_endpoint_whose_model_fails_is_passed_over_until_a_probe_succeeds() -> None:
+    clock = Clock()
+    bad, good = ScriptedChannel(*[BOOM] * 5, OK), ScriptedChannel()
+    pool = a_pool([an_endpoint("a:1", READY, bad), an_endpoint("b:1", READY, good)], clock=clock)
+    assert fails(pool, 10).count("boom") == 5
+    assert fails(pool, 10) == [""] * 10
+    assert len(bad.calls) == 5
+    clock.now += 5
+    assert fails(pool, 10) == [""] * 10
+    assert len(bad.calls) > 6
+    assert pool.health.out == 0
+
+
+def test_a_failed_probe_costs_one_request_and_only_one_at_a_time_tries() -> None:
+    clock = Clock()
+
+    class Slow(ScriptedChannel):
+        async def unary(self, call):  # type: ignore[no-untyped-def]
+            self.calls.append(call)
+            await asyncio.sleep(0.01)
+            raise BOOM
+
+    bad, good = Slow(), ScriptedChannel()
+    pool = a_pool([an_endpoint("a:1", READY, bad), an_endpoint("b:1", READY, good)], clock=clock)
+    fails(pool, 10)
+    clock.now += 5
+
+    async def run() -> list[object]:
+        return await asyncio.gather(*(pool.forward(a_call()) for _ in range(20)), return_exceptions=True)
+
+    assert sum(isinstance(end, GatewayError) for end in asyncio.run(run())) == 1
+    assert len(bad.calls) == 6
+
+
+def test_broken_is_its_own_answer_and_is_not_said_of_a_model_that_is_not_loaded() -> None:
+    outliers = Outliers(consecutive=1, max_ejected=1.0, panic=0.0)
+    pool = a_pool([an_endpoint("a:1", READY, ScriptedChannel(BOOM))], outliers=outliers)
+    assert fails(pool, 2) == ["boom", "no endpoint of pool 'p' is fit for model 'm': calls to all of them failed"]
+    assert fails(pool, 1, model="other") == ["Request for unknown model: 'other' is not found"]
+    with pytest.raises(AllBroken) as caught:
+        forward(pool)
+    assert not caught.value.executed
+    assert 4.5 < (caught.value.retry_after or 0) <= 5.0
+
+
+def test_an_endpoint_that_was_tried_is_not_asked_again() -> None:
+    pool = a_pool([an_endpoint("a:1", READY)])
+    call = a_call()
+    call.tried = pool.endpoints
+    with pytest.raises(NoOther):
+        asyncio.run(pool.forward(call))
+
+
+def test_full_queues_are_not_stormed() -> None:
+    channels = [ScriptedChannel(FULL) for _ in range(3)]
+    pool = a_pool([an_endpoint(f"h{n}:1", READY, channel) for n, channel in enumerate(channels)], clock=Clock())
+    assert fails(pool, 1000) == [FULL.message] * 1000
+    assert sum(len(channel.calls) for channel in channels) <= 1000 * (1 + BUSY_SHARE) + BUSY_MINIMUM * TAU
+    assert pool.health.watched == 0
+
+
+def test_attempts_and_deaths_are_counted() -> None:
+    call = a_call()
+    gone = broken("a:1", ErrorCode.INTERNAL_ERROR, executed=True)
+    channel = ScriptedChannel(refused(), gone)
+    pool = a_pool([an_endpoint("a:1", READY, channel), an_endpoint("b:1", READY, channel)])
+    with pytest.raises(GatewayError, match="broke off"):
+        asyncio.run(pool.forward(call))
+    assert (call.attempts, call.deaths) == (2, 1)
+
+
 @pytest.mark.parametrize("end", ["ok", "error", "cancelled"])
 def test_in_flight_is_given_back_whatever_ends_the_call(end: str) -> None:
     class Waits(ScriptedChannel):
@@ -171,26 +262,6 @@ def test_in_flight_is_given_back_whatever_ends_the_call(end: str) -> None:
     assert endpoint.in_flight == 0
 
 
-def endpoints(count: int) -> tuple[Endpoint, ...]:
-    return tuple(an_endpoint(f"host-{number}:8001", READY) for number in range(count))
-
-
-def test_a_sequence_keeps_its_endpoint_and_sequences_spread() -> None:
-    pool = a_pool(endpoints(4))
-    homes = {str(number): pool.choose(a_call(sequence=str(number))) for number in range(400)}
-    assert all(pool.choose(a_call(sequence=name)) is home for name, home in homes.items())
-    shares = Counter(home.address for home in homes.values())
-    assert min(shares.values()) > 60
-
-
-def test_an_endpoint_that_leaves_moves_only_its_own_sequences() -> None:
-    four = endpoints(4)
-    for number in range(200):
-        before = by_sequence(four, "m", str(number))
-        after = by_sequence(four[:3], "m", str(number))
-        assert after is before or before is four[3]
-
-
 def test_models_on_the_same_endpoints_share_their_candidates() -> None:
     models = {f"m{number}": {"1": "READY"} for number in range(3)}
     pool = a_pool([an_endpoint("a:1", models), an_endpoint("b:1", models), an_endpoint("c:1", {"m0": {"1": "READY"}})])
@@ -203,7 +274,7 @@ def test_who_is_passed_over_is_asked_only_while_somebody_is() -> None:
         out = 0
         asked = 0
 
-        def passable(self, candidates: tuple[Endpoint, ...], model: str, version: str) -> tuple[Endpoint, ...]:
+        def passable(self, candidates: tuple[Endpoint, ...], call: Call) -> tuple[Endpoint, ...]:
             self.asked += 1
             return tuple(endpoint for endpoint in candidates if endpoint.address != "a:1")
 

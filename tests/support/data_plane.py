@@ -10,6 +10,7 @@ import asyncio
 import http.client
 import json
 import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -182,9 +183,12 @@ class PlaneThread:
 
         return self.run(read)
 
-    def codes(self) -> dict[str, float]:
+    def codes(self) -> dict[str, int]:
         """Finished requests by status code."""
-        return {labels[2]: value for labels, value in self.counted("penstock_requests_total").items()}
+        codes: Counter[str] = Counter()
+        for (_, _, code, _), value in self.counted("penstock_requests_total").items():
+            codes[code] += int(value)
+        return dict(codes)
 
     def held(self) -> dict[str, float]:
         """Everything that a request holds and must give back, if it is not zero."""
@@ -211,7 +215,9 @@ def a_state(address: str, models: Models | None = None, live: bool = True) -> En
 
 
 def a_route(model: str = "*", pool: str = "p", name: str = "", version: str | None = None, **more: Any) -> Route:
-    return Route(match=Match((model,)), to=Target(pool, version=version), name=name or model, **more)
+    """To a pool, unless `more` has a split."""
+    to = None if "split" in more else Target(pool, version=version)
+    return Route(match=Match((model,)), name=name or model, **{"to": to, **more})
 
 
 def a_listener(name: str = "main", **more: Any) -> Listener:

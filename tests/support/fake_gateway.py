@@ -21,6 +21,7 @@ from gateway import cli
 from gateway.telemetry.metrics import Metrics
 from gateway.worker_main import Refresh
 from gateway.world import World
+from routing.load_board import LoadBoard
 
 
 def load_json(path: str) -> Config:
@@ -34,10 +35,10 @@ def load_json(path: str) -> Config:
 class LineDataPlane:
     """Implements `gateway.worker_main.DataPlane`."""
 
-    def __init__(self, worker: int, metrics: Metrics, refresh: Refresh) -> None:
+    def __init__(self, worker: int, metrics: Metrics, refresh: Refresh, board: LoadBoard) -> None:
         self.ready = False
         self._refresh = refresh
-        self._requests = metrics.counter("penstock_requests_total", ("fake", "inference", "OK"))
+        self._requests = metrics.counter("penstock_requests_total", ("fake", "inference", "OK", ""))
         self._connections = metrics.gauge("penstock_connections", ("fake", "lines"))
         self._open: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None

@@ -13,6 +13,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str,
     "integer": int,
     "number": (int, float),
+    "boolean": bool,
     "null": type(None),
 }
 _NO_CHECK = {"description", "default", "definitions", "$schema", "title", "additionalProperties"}
@@ -36,7 +37,7 @@ def _names(value: Any, rule: Schema, schema: Schema, root: Schema) -> bool:
 
 
 _CHECKS: dict[str, Callable[[Any, Any, Schema, Schema], bool]] = {
-    "type": lambda value, rule, *_: isinstance(value, _TYPES[rule]) and not isinstance(value, bool),
+    "type": lambda value, rule, *_: isinstance(value, _TYPES[rule]) and isinstance(value, bool) == (rule == "boolean"),
     "enum": lambda value, rule, *_: value in rule,
     "anyOf": lambda value, rule, _, root: any(fits(value, option, root) for option in rule),
     "pattern": lambda value, rule, *_: re.search(rule, value) is not None,

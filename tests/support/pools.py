@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from config.pools import Pick
+from config.pools import Outliers, Pick
 from routing.call import Call, Reply
 from routing.endpoint import Endpoint
+from routing.health import Health
 from routing.pickers import Tools, make
 from routing.pool import Pool
 from transcoding.methods import BY_NAME
@@ -58,8 +60,12 @@ def a_pool(
     pick: str = "round_robin",
     on_retry: Callable[[str, str], None] | None = None,
     tools: Tools | None = None,
+    *,
+    name: str = "p",
+    outliers: Outliers | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Pool:
-    pool = Pool("p", make(Pick(pick), tools), on_retry)
+    pool = Pool(name, make(Pick(pick), tools), on_retry, Health(name, outliers or Outliers(), clock), clock)
     pool.set_endpoints(endpoints)
     return pool
 

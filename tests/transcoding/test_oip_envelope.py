@@ -19,6 +19,7 @@ from transcoding.oip_envelope import (
     encode_stream_error,
     scan_request,
     scan_stream_reply,
+    set_target,
     set_version,
 )
 from transcoding.protobuf_wire import MAX_FIELDS, varint
@@ -141,6 +142,20 @@ def test_appended_fields_win(request: InferRequest, version: str, flag: bool) ->
     expected.parameters["flag"].bool_param = flag
     expected.parameters["timeout"].int64_param = 7
     assert pb.ModelInferRequest.FromString(changed) == expected
+
+
+@given(requests(), st.sampled_from(("", "other", "naïve")), st.sampled_from(("", "1", "77")))
+def test_another_target(request: InferRequest, model: str, version: str) -> None:
+    wire = b"".join(encode_request(request))
+    buffers = set_target(wire, model, version)
+    assert buffers[0] is wire
+    expected = pb.ModelInferRequest.FromString(wire)
+    expected.model_version = version
+    if model:
+        expected.model_name = model
+    assert pb.ModelInferRequest.FromString(b"".join(buffers)) == expected
+    envelope = scan_request(b"".join(buffers))
+    assert (envelope.model, envelope.version) == (expected.model_name, version)
 
 
 @given(replies(), st.sampled_from(("", "boom")), st.booleans())

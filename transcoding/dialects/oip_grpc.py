@@ -20,6 +20,7 @@ from transcoding.oip_envelope import (
     encode_stream_error,
     scan_request,
     scan_stream_reply,
+    set_target,
     set_version,
     worker_malformed,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "encode_stream_error",
     "scan_request",
     "scan_stream_reply",
+    "set_target",
     "set_version",
 ]
 

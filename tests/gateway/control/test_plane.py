@@ -70,7 +70,7 @@ class Bench:
         self.report(worker, ready, requests)
 
     def report(self, worker: int, ready: bool = True, requests: float = 0.0) -> None:
-        counters = {"penstock_requests_total": {("r", "inference", "OK"): requests}}
+        counters = {"penstock_requests_total": {("r", "inference", "OK", ""): requests}}
         self.plane.report(Report(worker, 1, ready, counters, {"penstock_inflight": {("r",): 3.0}}, {}))
 
     def metric(self, start: str) -> float:

@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from gateway.ingress.generate import Generation
+from routing.match import View
 from tests.support.data_plane import PlaneThread, a_plane, a_route
 from tests.support.deadline import until
 from tests.support.generation import LLM, ONCE, ONE, STREAM, connect, outs, repeat_all
@@ -134,7 +135,7 @@ class TestAbandoned:
     def a_generation(self, plane: PlaneThread) -> Generation:
         match = route(b"POST", STREAM.encode())
         assert not isinstance(match, GatewayError)
-        return Generation(plane.plane, match, b'{"IN":[1,2,3]}', b"")
+        return Generation(plane.plane, match, b'{"IN":[1,2,3]}', b"", View("rest", "generate", match.model, {}))
 
     def test_closed_before_the_first_event(self, plane: PlaneThread) -> None:
         async def main() -> None:

@@ -31,6 +31,13 @@ def test_what_is_not_said() -> None:
     assert (head.timeout, head.encoding) == (None, "identity")
 
 
+def test_metadata_by_name() -> None:
+    fields = ((b"x-a", b"1"), (b"cookie", b"a=1"), (b"x-a", b"2"), (b"cookie", b"b=2"))
+    head = Head(HeaderBlock(fields, GOOD))
+    assert head.metadata == {b"x-a": b"1, 2", b"cookie": b"a=1; b=2"}
+    assert head.metadata is head.metadata
+
+
 def test_a_path_that_is_not_known() -> None:
     assert Head(HeaderBlock(((b":path", b"/x/Y"),), GOOD)).method is None
 

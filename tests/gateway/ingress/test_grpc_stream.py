@@ -208,7 +208,7 @@ class TestErrors:
         def broken(*_: object) -> None:
             raise KeyError("a bug")
 
-        monkeypatch.setattr(module.oip_grpc, "set_version", broken)
+        monkeypatch.setattr(module.oip_grpc, "set_target", broken)
         with a_plane(plane.states["p"][0].address, routes=[a_route(version="1")]) as pinned:
             talk = Talk(pinned)
             talk.say(request_of(), request_of())

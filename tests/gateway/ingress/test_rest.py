@@ -263,7 +263,7 @@ class TestCounting:
             plane.post(INFER, b"{")
             assert plane.codes() == {"OK": 1, "INVALID_ARGUMENT": 1}
             assert plane.counted("penstock_upstream_requests_total") == {("p", server.address, "ok"): 1}
-            histogram = plane.metrics.histogram("penstock_request_duration_seconds", ("*",))
+            histogram = plane.metrics.histogram("penstock_request_duration_seconds", ("*", ""))
             assert sum(histogram.counts) == 2
 
     def test_a_client_that_leaves_cancels_its_work(self, server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:

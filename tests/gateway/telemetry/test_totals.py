@@ -12,7 +12,7 @@ from gateway.telemetry.metrics import Metrics, Values
 from gateway.telemetry.totals import Totals
 
 REQUESTS = "penstock_requests_total"
-LABELS = ("r", "inference", "OK")
+LABELS = ("r", "inference", "OK", "")
 
 
 def counted(value: float, gauge: float = 0.0) -> Values:
@@ -20,7 +20,7 @@ def counted(value: float, gauge: float = 0.0) -> Values:
     metrics.counter(REQUESTS, LABELS).value = value
     metrics.gauge("penstock_inflight", ("r",)).value = gauge
     metrics.gauge("penstock_world_generation").value = gauge
-    metrics.histogram("penstock_request_duration_seconds", ("r",)).observe(value)
+    metrics.histogram("penstock_request_duration_seconds", ("r", "")).observe(value)
     return metrics.snapshot()
 
 
@@ -32,7 +32,7 @@ def test_workers_are_summed_and_generations_are_not() -> None:
     assert values.counters[REQUESTS][LABELS] == 7
     assert values.gauges["penstock_inflight"]["r",] == 7
     assert values.gauges["penstock_world_generation"][()] == 5
-    counts, total = values.histograms["penstock_request_duration_seconds"]["r",]
+    counts, total = values.histograms["penstock_request_duration_seconds"]["r", ""]
     assert (sum(counts), total) == (2, 7.0)
 
 
@@ -61,7 +61,7 @@ def test_a_worker_that_only_lost_its_connection_counts_once() -> None:
 def test_what_another_version_sends_is_left_out() -> None:
     totals = Totals()
     totals.update("worker 0", Values({"new_total": {(): 1}}, {"new": {(): 1}}, {"new_seconds": {(): ([1], 1.0)}}))
-    totals.update("worker 1", Values({}, {}, {"penstock_request_duration_seconds": {("r",): ([1, 2], 1.0)}}))
+    totals.update("worker 1", Values({}, {}, {"penstock_request_duration_seconds": {("r", ""): ([1, 2], 1.0)}}))
     assert totals.render("")[0]
     assert totals.values().counters == {}
 
@@ -83,7 +83,7 @@ def test_the_exposition_parses_as_what_it_says(accept: str, content_type: str, p
     totals = Totals()
     metrics = Metrics()
     for seconds in (0.0005, 0.02, 0.3, 90.0):
-        metrics.histogram("penstock_request_duration_seconds", ('quo"te\n',)).observe(seconds)
+        metrics.histogram("penstock_request_duration_seconds", ('quo"te\n', "v")).observe(seconds)
     metrics.counter(REQUESTS, LABELS).value = 3
     totals.update("worker 0", metrics.snapshot())
     body, type_ = totals.render(accept)
@@ -93,8 +93,8 @@ def test_the_exposition_parses_as_what_it_says(accept: str, content_type: str, p
         for family in parse(body.decode())
         for sample in family.samples
     }
-    assert samples[REQUESTS, "r", "OK", "inference"] == 3
+    assert samples[REQUESTS, "", "r", "OK", "inference"] == 3
     buckets = {key[-1]: value for key, value in samples.items() if key[0].endswith("seconds_bucket")}
     assert (buckets["0.0005"], buckets["0.025"], buckets["60.0"], buckets["+Inf"]) == (1, 2, 3, 4)
-    assert samples["penstock_request_duration_seconds_count", 'quo"te\n'] == 4
-    assert samples["penstock_request_duration_seconds_sum", 'quo"te\n'] == pytest.approx(90.3205)
+    assert samples["penstock_request_duration_seconds_count", "v", 'quo"te\n'] == 4
+    assert samples["penstock_request_duration_seconds_sum", "v", 'quo"te\n'] == pytest.approx(90.3205)

@@ -1,0 +1,63 @@
+"""The policies of the current configuration, by what was written: what stays as it is keeps its object, and with it the
+budgets and latencies that it remembers, across every other change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+
+from config.routes import PolicySpec, Route, Target
+from policies import Counters, Services, make
+from routing.call import Policy
+from routing.pool import Pool
+from routing.versions import LATEST, Labelled, Latest
+
+Labels = Mapping[str, Mapping[str, str]]
+Key = tuple[str, int]
+
+NO_LABELS: Labels = MappingProxyType({})
+
+
+class Shelf:
+    """One policy for each shared name, and for each place of a route that has one of its own.
+
+    `pools` follow the current configuration, `latest` knows the latest versions of a pool, and `labels` are to be set
+    with each configuration.
+    """
+
+    def __init__(self, counters: Counters, pools: Mapping[str, Pool], latest: Callable[[Pool], Latest]) -> None:
+        self.labels = NO_LABELS
+        self._pools = pools
+        self._latest = latest
+        self._services = Services(counters, pools, self.version_of)
+        self._made: dict[Key, tuple[PolicySpec, Policy]] = {}
+
+    def policies_of(self, route: Route) -> tuple[Policy, ...]:
+        """The policies of a route, from the outside in."""
+        return tuple(self._get(key, spec) for key, spec in _keyed(route))
+
+    def keep(self, routes: Iterable[Route]) -> None:
+        """Forget what none of these routes has."""
+        kept = {key for route in routes for key, _ in _keyed(route)}
+        for key in self._made.keys() - kept:
+            del self._made[key]
+
+    def version_of(self, target: Target, model: str) -> str:
+        """The version that a target means for a model now, "" for none. Raises `GatewayError` for a label that the
+        model has not."""
+        version = target.version or ""
+        if version == LATEST:
+            return self._latest(self._pools[target.pool]).of(model)
+        return Labelled(version, self.labels).of(model) if version and not version.isdecimal() else version
+
+    def _get(self, key: Key, spec: PolicySpec) -> Policy:
+        known, policy = self._made.get(key, (None, None))
+        if policy is None or known != spec:
+            policy = make(spec, self._services)
+            self._made[key] = (spec, policy)
+        return policy
+
+
+def _keyed(route: Route) -> Iterable[tuple[Key, PolicySpec]]:
+    for place, spec in enumerate(route.policies):
+        yield ((spec.name, -1) if spec.name else (route.name, place)), spec

@@ -1,0 +1,71 @@
+"""Routes of the configuration to tables: each target with its pool, its chain of policies and its version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from config.routes import Route, Target
+from config.routes import Variant as Share
+from routing.call import Policy, link
+from routing.match import compile_conditions
+from routing.pool import Pool
+from routing.split import Share as Weight
+from routing.split import Split
+from routing.table import Rule, Shares, Table, Variant
+from routing.versions import LATEST, Labelled, Latest, VersionSource
+
+Labels = Mapping[str, Mapping[str, str]]
+
+
+class RouteLinker:
+    """Links routes to what all of them share. `latest` knows the latest versions of a pool; `random` gives floats in
+    [0, 1); `policies` are those of a route, from the outside in."""
+
+    def __init__(
+        self,
+        pools: Mapping[str, Pool],
+        latest: Callable[[Pool], Latest],
+        labels: Labels,
+        random: Callable[[], float],
+        policies: Callable[[Route], Sequence[Policy]] = lambda route: (),
+    ) -> None:
+        self._pools = pools
+        self._latest = latest
+        self._labels = labels
+        self._random = random
+        self._policies = policies
+
+    def table(self, route: Route) -> Table:
+        """Where the requests of a route go. Raises ValueError for what no checked configuration has: neither `to` nor
+        a share above 0."""
+        rules = [
+            Rule(compile_conditions(rule.when), self._variant(route, rule.name or f"rules[{position}]", rule.to))
+            for position, rule in enumerate(route.rules)
+        ]
+        if route.split is not None:
+            return Table(rules, self._shares(route))
+        if route.to is None:
+            raise ValueError(f"route {route.name}: expected to or split")
+        return Table(rules, self._variant(route, "", route.to))
+
+    def _shares(self, route: Route) -> Shares:
+        assert route.split is not None
+        named = route.split.variants
+        weights = [Weight(name, share.weight) for name, share in named.items()]
+        split = Split(route.split.salt or route.name, weights, route.split.sticky, self._random)
+        variants = tuple(self._variant(route, name, share) for name, share in named.items())
+        return Shares(split, variants, tuple(weight for _, weight in weights))
+
+    def _variant(self, route: Route, name: str, target: Target | Share) -> Variant:
+        pool = self._pools[target.pool]
+        version = target.version or ""
+        versions = self._versions(pool, version)
+        fixed = "" if versions is not None else version
+        model = target.model or ""
+        chain = link(self._policies(route), pool.forward)
+        return Variant(route.name, name, pool, chain, model=model, version=fixed, versions=versions)
+
+    def _versions(self, pool: Pool, version: str) -> VersionSource | None:
+        if version == LATEST:
+            return self._latest(pool)
+        return Labelled(version, self._labels) if version and not version.isdecimal() else None
