@@ -137,6 +137,8 @@ def control(options: argparse.Namespace, parts: Parts) -> int:
     """Run the control process."""
     lifeline.hold(options.supervisor)
     logs.setup("control", options.log_level)
+    import uvloop
+
     from gateway.control.process import Control
 
     async def run() -> int:
@@ -145,7 +147,8 @@ def control(options: argparse.Namespace, parts: Parts) -> int:
         _on_signal(signal.SIGINT, process.stop)
         return await process.run()
 
-    return asyncio.run(run())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run())
 
 
 def worker(options: argparse.Namespace, parts: Parts) -> int:

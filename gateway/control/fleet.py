@@ -15,6 +15,7 @@ from config.schema import Endpoint, Pool
 from gateway.control.entry import Entry, Source
 from gateway.control.load import Shape
 from gateway.control.metrics_page import Key
+from gateway.control.pace import Budget
 from gateway.control.page_client import PageClient
 from gateway.control.scraper import Client, Scraper
 from gateway.control.slots import Slots
@@ -80,6 +81,7 @@ class Fleet:
         self._configurations = configurations
         self._clock = clock
         self._turns = asyncio.Semaphore(CONCURRENT_PAGES)
+        self._budget = Budget()
         self._without: set[str] = set()
         self._failure: BaseException | None = None
 
@@ -131,6 +133,7 @@ class Fleet:
         scraper raised, a bug: better a new control than an endpoint whose load nobody knows."""
         try:
             while self._failure is None:
+                self._budget.settle(LOOK_AROUND)
                 for entry in self.entries.values():
                     if entry.scraper is not None and entry.scraper.quiet and entry.busy:
                         entry.scraper.wake()
@@ -168,6 +171,7 @@ class Fleet:
             taken,
             self._metrics,
             self._turns,
+            self._budget,
             self._clock,
         )
         entry.task = spawn(entry.scraper.run(), f"metrics of {entry.address}")

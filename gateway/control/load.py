@@ -98,13 +98,12 @@ class ModelLoad:
         return load.pending > 0 or load.own > 0 or load.executing > WARM or self._own > WARM * LOAD_FADE
 
     def _begin(self, counts: Counts) -> None:
-        """The mean since the model was loaded is worth one request."""
+        """The mean since the model was loaded is worth one request. Of an engine it is not known."""
         executed = max(counts.success - counts.hits, 0.0)
-        if executed > 0:
+        if executed > 0 and counts.running < 0:
             self._requests = 1.0
             self._compute = counts.compute / executed
             self._executions = counts.executions / executed
-            self._busy = max(counts.request - counts.queue, 0.0) / executed
 
     def _fading(self, shortest: float) -> float:
         each = self._compute / self._requests if self._requests > 0 else 0.0

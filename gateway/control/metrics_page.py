@@ -33,8 +33,8 @@ class PageError(Exception):
 class Counts(NamedTuple):
     """What a page says of one model version: counters since it was loaded, durations in seconds.
 
-    `pending`: requests that wait to be executed. `hits`: requests that the cache answered. `request`, `queue` and
-    `compute` are sums over requests: each request of a batch counts the whole batch's time (Triton core,
+    `pending`: requests that wait to be executed. `hits`: requests that the cache answered. `compute` is the time in
+    execution, input and output included, of all requests: each one of a batch counts the whole batch's (Triton core,
     infer_stats.cc). `waiting` and `running` come from inside an engine that takes all requests at once; -1 if it does
     not say.
     """
@@ -43,8 +43,6 @@ class Counts(NamedTuple):
     success: float = 0.0
     executions: float = 0.0
     hits: float = 0.0
-    request: float = 0.0
-    queue: float = 0.0
     compute: float = 0.0
     waiting: float = -1.0
     running: float = -1.0
@@ -68,7 +66,7 @@ class Page(NamedTuple):
 
 
 _FIELDS = (
-    *("pending", "success", "executions", "hits", "request", "queue", "compute", "waiting", "running"),
+    *("pending", "success", "executions", "hits", "compute", "waiting", "running"),
     *("scheduled", "active"),  # TensorRT-LLM's
     *("utilization", "memory_used", "memory_total"),  # of a GPU
 )
@@ -89,8 +87,6 @@ _FAMILIES = {
     b"nv_inference_request_success": _Family(b"counter", "success"),
     b"nv_inference_exec_count": _Family(b"counter", "executions"),
     b"nv_cache_num_hits_per_model": _Family(b"counter", "hits"),
-    b"nv_inference_request_duration_us": _Family(b"counter", "request"),
-    b"nv_inference_queue_duration_us": _Family(b"counter", "queue"),
     b"nv_inference_compute_input_duration_us": _Family(b"counter", "compute"),
     b"nv_inference_compute_infer_duration_us": _Family(b"counter", "compute"),
     b"nv_inference_compute_output_duration_us": _Family(b"counter", "compute"),
@@ -204,8 +200,10 @@ class _Section:
         for line in fresh:
             head, _, value = line.rpartition(b" ")
             series = self._series.get(head)
+            if series is None:
+                return False
             number = _number(value)
-            if series is None or number is None:
+            if number is None:
                 return False
             row, index = series
             row.values[index] += number - self._values[head]
@@ -274,10 +272,9 @@ def _number(text: bytes) -> float | None:
 def _counts(row: _Row) -> Counts:
     """TensorRT-LLM's active requests are those that wait and those that are scheduled; an older one does not tell which
     wait."""
-    pending, success, executions, hits, request, queue, compute, waiting, running, scheduled, active, *_ = row.values
+    pending, success, executions, hits, compute, waiting, running, scheduled, active, *_ = row.values
     if not row.series[_INDEX["running"]]:
         running = scheduled if row.series[_INDEX["scheduled"]] else -1.0
     if not row.series[_INDEX["waiting"]]:
         waiting = max(0.0, active - scheduled) if running >= 0 else -1.0
-    us = _MICROSECOND
-    return Counts(pending, success, executions, hits, request * us, queue * us, compute * us, waiting, running)
+    return Counts(pending, success, executions, hits, compute * _MICROSECOND, waiting, running)

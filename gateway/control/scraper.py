@@ -6,28 +6,22 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
-from time import monotonic, perf_counter
+from time import monotonic, thread_time
 from typing import Protocol
 
 from config.schema import Metrics as Settings
 from gateway.control.load import EndpointLoad
 from gateway.control.metrics_page import Gpu, Key, PageError, Reader
+from gateway.control.pace import Budget, Pace
 from gateway.control.page_client import NoPage
 from gateway.telemetry.metrics import Metrics
 
 JITTER = 0.1
 """The share of a pause by which it varies, so that the pages of many endpoints spread out."""
-QUIET = 5.0
-"""Seconds without anything going on after which an endpoint is looked at more rarely."""
-SLOWEST_QUIET = 1.0
-"""Seconds from one look at a quiet endpoint to the next: how late others' first requests are seen. Those of this node
-wake the scraper."""
-SLOWEST_FAILING = 60.0
-"""Seconds from one try to the next at an endpoint that has no page."""
+GRID = 0.025
+"""Seconds between the moments at which looks begin: the process wakes up for several at once, which costs less."""
 FAILURES_TOLD = 3
 """Failures in a row that are worth a line in the log."""
-CPU_SHARE = 0.05
-"""The most of a core that the pages of one endpoint may take: of 10,000 models, one takes 0.1 s to read."""
 
 _log = logging.getLogger(__name__)
 
@@ -40,48 +34,6 @@ class Client(Protocol):
 
     def close(self) -> None:
         """Let go of the connection."""
-
-
-class Pace:
-    """How long to wait for the next look, in seconds. Pure."""
-
-    def __init__(self, interval: float) -> None:
-        self._interval = interval
-        self._quiet_for = 0.0
-        self._failures = 0
-        self._pause = interval
-
-    def good(self, warm: bool, cpu: float) -> float:
-        """After a page. `warm`: something goes on there. `cpu`: seconds that it took to read."""
-        self._failures = 0
-        self._quiet_for = 0.0 if warm else self._quiet_for + self._pause
-        pause = self._interval
-        if self._quiet_for > QUIET:
-            pause = max(pause, min(2 * self._pause, SLOWEST_QUIET))
-        self._pause = max(pause, cpu / CPU_SHARE)
-        return self._pause
-
-    def failed(self) -> float:
-        """After a failure."""
-        self._failures += 1
-        self._pause = max(self._interval, min(self._interval * 2.0 ** min(self._failures, 20), SLOWEST_FAILING))
-        return self._pause
-
-    def wake(self) -> None:
-        """Something begins: the next pause is short again."""
-        self._quiet_for = 0.0
-        self._failures = 0
-        self._pause = self._interval
-
-    @property
-    def quiet(self) -> bool:
-        """Nothing goes on, so looks are rare."""
-        return self._quiet_for > QUIET
-
-    @property
-    def failures(self) -> int:
-        """Failures in a row."""
-        return self._failures
 
 
 class Scraper:
@@ -100,6 +52,7 @@ class Scraper:
         taken: Callable[[set[Key], float, bool], None],
         metrics: Metrics,
         turns: asyncio.Semaphore,
+        budget: Budget,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.load = EndpointLoad()
@@ -113,6 +66,7 @@ class Scraper:
         self._taken = taken
         self._metrics = metrics
         self._turns = turns
+        self._budget = budget
         self._clock = clock
         self._pace = Pace(settings.interval)
         self._reader = Reader()
@@ -125,7 +79,7 @@ class Scraper:
             while True:
                 async with self._turns:
                     pause = await self._look()
-                await self._rest(pause * random.uniform(1 - JITTER, 1 + JITTER))
+                await self._rest(pause * self._budget.stretch * random.uniform(1 - JITTER, 1 + JITTER))
         finally:
             self._client.close()
 
@@ -148,7 +102,7 @@ class Scraper:
     async def _rest(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         sleep = self._sleep = loop.create_future()
-        timer = loop.call_later(seconds, _wake, sleep)
+        timer = loop.call_at(round((loop.time() + seconds) / GRID) * GRID, _wake, sleep)
         try:
             await sleep
         finally:
@@ -159,14 +113,16 @@ class Scraper:
         before = self._own()
         try:
             text = await self._client.get(self._timeout)
-            begun = perf_counter()
+            begun = thread_time()
             self._take(text, before)
         except NoPage as error:
             return self._fail(error.failure, str(error))
         except PageError as error:
             return self._fail("bad", str(error))
         self._count("ok")
-        return self._pace.good(self.load.warm, perf_counter() - begun)
+        cpu = thread_time() - begun
+        self._budget.spend(cpu)
+        return self._pace.good(self.load.warm, cpu)
 
     def _take(self, text: bytes, before: Mapping[Key, float]) -> None:
         now = self._clock()
