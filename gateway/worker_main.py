@@ -11,6 +11,7 @@ from typing import Protocol
 from gateway.lifeline import Exit
 from gateway.link import OnWorld, WorkerLink
 from gateway.telemetry.metrics import Metrics, measure_process
+from gateway.waiting import Ask
 from gateway.world import Report, World
 from routing.load_board import LoadBoard
 
@@ -25,9 +26,10 @@ Refresh = Callable[[str], Awaitable[None]]
 
 
 class DataPlane(Protocol):
-    """What a worker runs: `gateway.worker.DataPlane`."""
+    """What a worker runs: `gateway.worker.DataPlane`. `load` is how it has models loaded."""
 
     ready: bool
+    load: Ask
 
     async def apply(self, world: World) -> None:
         """Take over `world`. The first call opens the listeners and raises `OSError` if it cannot."""
@@ -66,6 +68,7 @@ class Worker:
         self._metrics = Metrics()
         board.worker(index).clear()
         self._plane = make(index, self._metrics, self._link.refresh, board)
+        self._plane.load = self._link.load
         self._world: World | None = None
         self._stop = asyncio.Event()
         self._exit = Exit.OK

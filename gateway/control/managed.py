@@ -87,6 +87,7 @@ class ManagedPool:
             async with asyncio.TaskGroup() as self._group:
                 for replica in self._replicas.values():
                     self._keep(replica)
+                self.changed()
                 await self._trim_forever()
         finally:
             self._group = None

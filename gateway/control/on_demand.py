@@ -12,7 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from config.schema import Models
 from gateway.control.failures import Failures
@@ -22,6 +22,7 @@ from gateway.control.placement import SPREAD_IDLE, Busy, Host, Place, Placement,
 from gateway.control.residents import Residents
 from gateway.control.sites import InUse, Sites, is_ready
 from gateway.tasks import spawn
+from gateway.world import Outcome
 
 BUSY_POLL = 0.05
 """Seconds from one look to the next whether there is room."""
@@ -34,14 +35,6 @@ _log = logging.getLogger(__name__)
 
 Tell = Callable[[str], None]
 """Is called with what a load waits for, in words."""
-
-
-class Outcome(NamedTuple):
-    """How a wish for a model ended. `retry_after` is in seconds."""
-
-    state: Literal["ready", "failed", "busy", "unknown"]
-    reason: str = ""
-    retry_after: float = 0.0
 
 
 class _Wish:

@@ -14,9 +14,10 @@ from gateway.control import on_demand as module
 from gateway.control import placement
 from gateway.control.load_metrics import LoadMetrics
 from gateway.control.model_client import Unreachable, Used
-from gateway.control.on_demand import OnDemand, Outcome
+from gateway.control.on_demand import OnDemand
 from gateway.control.residents import Residents
 from gateway.telemetry.metrics import Metrics
+from gateway.world import Outcome
 from tests.support.deadline import eventually
 from tests.support.model_fleet import ModelFleet
 from tests.support.model_host import ModelHost
