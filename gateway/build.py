@@ -1,14 +1,15 @@
 """Configuration and world to a snapshot: leaves first, and what did not change keeps its object.
 
-The same configuration gives the same snapshot, whose endpoints learn what control knows of them. Endpoints live as long
-as their address and what their connections need stay in the configuration, so connections survive every other change;
-one that goes takes no new requests and is closed when its last one is done.
+The same configuration gives the same snapshot, whose pools have the endpoints that control knows and learn what it
+knows of them. Endpoints live as long as their address and what their connections need stay the same, so connections
+survive every other change; one that goes takes no new requests and is closed when its last one is done.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from random import Random
 from typing import NamedTuple
@@ -91,7 +92,10 @@ class Builder:
         if world.config != self._config:
             self._snapshot = self._link(world.config)
             self._config = world.config
+        members = {name: addresses(world, name) for name in world.config.pools}
+        self._drop_absent(members)
         for name, pool in self._snapshot.pools.items():
+            self._set_endpoints(pool, world.config.pools[name], members[name])
             states = {state.address: state for state in world.pools.get(name, ())}
             dead = [endpoint for endpoint in pool.endpoints if not endpoint.live]
             changes = [take_state(endpoint, states.get(endpoint.address)) for endpoint in pool.endpoints]
@@ -103,7 +107,9 @@ class Builder:
         return self._snapshot
 
     def _link(self, config: Config) -> Snapshot:
-        self._drop_absent(config)
+        for gone in self._pools.keys() - config.pools.keys():
+            del self._pools[gone]
+            self._latest.pop(gone, None)
         pools = {name: self._pool(name, spec) for name, spec in config.pools.items()}
         self._current.clear()
         self._current.update(pools)
@@ -134,13 +140,15 @@ class Builder:
         pool.loader = self._rooms.room(name, spec.models) if self._rooms is not None else None
         pool.sequences.idle = spec.sequence_idle
         pool.health.ejections = self._ejections.setdefault(name, Counter())
+        return pool
+
+    def _set_endpoints(self, pool: Pool, spec: PoolConfig, addresses: tuple[str, ...]) -> None:
         wiring = Wiring(spec.connections, spec.connect_timeout, spec.message_bytes)
-        endpoints = tuple(self._endpoint((name, each.address), wiring) for each in spec.endpoints)
+        endpoints = tuple(self._endpoint((pool.name, address), wiring) for address in addresses)
         for endpoint in endpoints:
             endpoint.slow_start = spec.slow_start
         if endpoints != pool.endpoints:
             pool.set_endpoints(endpoints)
-        return pool
 
     def _endpoint(self, key: Key, wiring: Wiring) -> Endpoint:
         known = self._backends.get(key)
@@ -161,13 +169,10 @@ class Builder:
         if known is not None:
             known[1].changed()
 
-    def _drop_absent(self, config: Config) -> None:
-        wanted = {(name, each.address) for name, spec in config.pools.items() for each in spec.endpoints}
+    def _drop_absent(self, members: Mapping[str, tuple[str, ...]]) -> None:
+        wanted = {(name, address) for name, each in members.items() for address in each}
         for key in self._backends.keys() - wanted:
             self._retire(self._backends.pop(key))
-        for name in self._pools.keys() - config.pools.keys():
-            del self._pools[name]
-            self._latest.pop(name, None)
 
     def _retire(self, backend: Backend) -> None:
         self._retiring.add(backend)
@@ -211,6 +216,14 @@ class Builder:
         """Close all channels."""
         for backend in (*self._backends.values(), *self._retiring):
             await backend.channel.aclose()
+
+
+def addresses(world: World, pool: str) -> tuple[str, ...]:
+    """The endpoints of a pool: as control says or, as long as it says nothing of it, as the configuration does."""
+    known = world.pools.get(pool)
+    if known is not None:
+        return tuple(state.address for state in known)
+    return tuple(endpoint.address for endpoint in world.config.pools[pool].endpoints)
 
 
 def take_state(endpoint: Endpoint, state: EndpointState | None) -> bool:

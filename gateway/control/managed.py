@@ -76,6 +76,11 @@ class ManagedPool:
 
     # A source of endpoints
 
+    @property
+    def failure(self) -> str:
+        """What is wrong with its replicas."""
+        return "; ".join(self.troubles())
+
     def current(self) -> tuple[Endpoint, ...]:
         """Those that are ready."""
         return tuple(process.endpoint for process in self._serving())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -21,6 +21,7 @@ from gateway.telemetry.metrics import Metrics, Values, measure_process
 from gateway.telemetry.totals import Totals
 from gateway.version import version
 from gateway.world import EndpointState, Hello, Report, World
+from routing.discovery import Source
 from routing.load_board import LoadBoard
 
 PUBLISH_DELAY = 0.02
@@ -52,7 +53,8 @@ class Plane:
     """Control's state. `start` it, attach where worlds go, and hand it the workers' messages: it is a `link.Handler`.
 
     `workers` is how many are configured; those with a number beyond it are served but not waited for. `board` is the
-    load board, in memory if not given; `slots` the file that keeps whose rows are whose.
+    load board, in memory if not given; `slots` the file that keeps whose rows are whose; `sources` are
+    those of the pools that the gateway starts itself.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Plane:
         client: Callable[[str], Client] = TritonClient,
         board: LoadBoard | None = None,
         slots: str | None = None,
+        sources: Mapping[str, Source] | None = None,
     ) -> None:
         self.config = config
         self.draining = False
@@ -69,7 +72,7 @@ class Plane:
         self._totals = Totals()
         self.board = board or LoadBoard.create(None, BOARD_SLOTS, max(1, workers))
         self.fleet = Fleet(self.board, Slots(self.board, slots), self._metrics, self._moved)
-        self._pollers = Pollers(config.pools, self._changed, self._metrics, client, self.fleet.paged)
+        self._pollers = Pollers(config.pools, self._changed, self._metrics, client, self.fleet.paged, sources)
         self._workers = {index: _Worker() for index in range(workers)}
         self._publishers: list[Callable[[World], None]] = []
         self._pools: dict[str, tuple[EndpointState, ...]] = {}
@@ -166,10 +169,10 @@ class Plane:
         for index, worker in self._workers.items():
             if (reason := worker.missing()) is not None:
                 reasons.append(f"worker {index}: {reason}")
-        states = self._pollers.states()
+        states, failures = self._pollers.states(), self._pollers.failures()
         for position, route in enumerate(self.config.routes):
             if not any(state.live for pool in route.pools for state in states[pool]):
-                dead = "; ".join(_dead(pool, states[pool]) for pool in route.pools)
+                dead = "; ".join(_dead(pool, states[pool], failures.get(pool, "")) for pool in route.pools)
                 reasons.append(f"route {_label(route, position)}: {dead}")
         return reasons
 
@@ -237,5 +240,7 @@ def _label(route: Route, position: int) -> str:
     return route.name or str(position)
 
 
-def _dead(pool: str, states: tuple[EndpointState, ...]) -> str:
+def _dead(pool: str, states: tuple[EndpointState, ...], failure: str) -> str:
+    if not states:
+        return f"pool {pool} has no endpoints" + (f" ({failure})" if failure else "")
     return f"pool {pool} has no live endpoint (" + "; ".join(f"{one.address}: {one.reason}" for one in states) + ")"

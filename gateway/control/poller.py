@@ -7,8 +7,10 @@ on demand, while a model loads or unloads, and now and then.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
+import sys
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -17,6 +19,7 @@ from gateway.control.inventory import Inventory, Poll
 from gateway.control.triton import TritonClient
 from gateway.telemetry.metrics import Metrics
 from gateway.world import EndpointState
+from routing.discovery import Source, source_of
 
 CONCURRENT_POLLS = 128
 JITTER = 0.1
@@ -27,6 +30,10 @@ repository's directories, which is slow on an object store."""
 HEARTBEAT = 10.0
 """Seconds from one index to the next of an endpoint whose metrics page tells when models come and go. It does not tell
 when one failed to load."""
+
+FIRST_ANSWER = 5.0
+"""Seconds that workers wait at most, at the start, for a source to say where the endpoints of its pool are."""
+CLOSED = sys.maxsize
 
 _log = logging.getLogger(__name__)
 
@@ -85,6 +92,10 @@ class EndpointPoller:
                 await asyncio.sleep(SHORTEST_GAP)
                 await self._wait_interval()
         finally:
+            self._ready.value = 0
+            async with self._end:
+                self._ended = CLOSED  # nobody waits for a poll that does not come
+                self._end.notify_all()
             await self._client.close()
 
     async def polled(self) -> None:
@@ -145,8 +156,75 @@ class EndpointPoller:
             self._changed()
 
 
+class PoolPollers:
+    """The pollers of one pool, which follow its source. `made` gives the poller of an endpoint."""
+
+    def __init__(
+        self, name: str, source: Source, made: Callable[[Endpoint], EndpointPoller], changed: Callable[[], None]
+    ) -> None:
+        self.pollers: tuple[EndpointPoller, ...] = ()
+        self.source = source
+        self._name = name
+        self._made = made
+        self._changed = changed
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: dict[EndpointPoller, asyncio.Task[None]] = {}
+        self._heard = asyncio.Event()
+        self._follow()
+
+    async def run(self) -> None:
+        """Follow and poll until cancelled. Raises what a poller or the source raised, a bug."""
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                for poller in self.pollers:
+                    self._start(poller)
+                await self.source.run(self._moved)
+        finally:
+            self._group = None
+            self._tasks.clear()
+
+    async def first(self) -> None:
+        """Return when each endpoint that its source knew first was polled once."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_ANSWER):
+                await self._heard.wait()
+        await asyncio.gather(*(poller.first() for poller in self.pollers))
+
+    def _moved(self) -> None:
+        before = [poller.endpoint for poller in self.pollers]
+        self._follow()
+        self._heard.set()
+        if before != [poller.endpoint for poller in self.pollers]:
+            self._changed()
+
+    def _follow(self) -> None:
+        known = {poller.endpoint.address: poller for poller in self.pollers}
+        followed = []
+        for endpoint in self.source.current():
+            poller = known.pop(endpoint.address, None)
+            if poller is None:
+                poller = self._made(endpoint)
+                self._start(poller)
+            poller.endpoint = endpoint
+            followed.append(poller)
+        for poller in known.values():
+            self._stop(poller)
+        self.pollers = tuple(followed)
+
+    def _start(self, poller: EndpointPoller) -> None:
+        if self._group is not None:
+            self._tasks[poller] = self._group.create_task(poller.run(), name=f"poller of {poller.endpoint.address}")
+
+    def _stop(self, poller: EndpointPoller) -> None:
+        task = self._tasks.pop(poller, None)
+        if task is not None:
+            _log.info("endpoint is gone", extra={"pool": self._name, "endpoint": poller.endpoint.address})
+            task.cancel()
+
+
 class Pollers:
-    """The pollers of all pools. An endpoint in two pools is polled for each, by that pool's settings."""
+    """The pollers of all pools. An endpoint in two pools is polled for each, by that pool's settings. `sources` are
+    those of the pools that do not say themselves where their endpoints are."""
 
     def __init__(
         self,
@@ -155,43 +233,48 @@ class Pollers:
         metrics: Metrics,
         client: Callable[[str], Client] = TritonClient,
         paged: Callable[[str], bool] = lambda address: False,
+        sources: Mapping[str, Source] | None = None,
     ) -> None:
         slots = asyncio.Semaphore(CONCURRENT_POLLS)
-        self._pools = {
-            name: tuple(
-                EndpointPoller(name, one, pool, client(one.address), slots, changed, metrics, paged)
-                for one in pool.endpoints
-            )
-            for name, pool in pools.items()
-        }
+
+        def follow(name: str, pool: Pool) -> PoolPollers:
+            def made(one: Endpoint) -> EndpointPoller:
+                return EndpointPoller(name, one, pool, client(one.address), slots, changed, metrics, paged)
+
+            return PoolPollers(name, (sources or {}).get(name) or source_of(pool), made, changed)
+
+        self._pools = {name: follow(name, pool) for name, pool in pools.items()}
 
     async def run(self) -> None:
         """Poll until cancelled. Raises if a poller failed, a bug: better a new control than a silent endpoint."""
         async with asyncio.TaskGroup() as group:
-            for poller in self._all():
-                group.create_task(poller.run(), name=f"poller of {poller.inventory.state.address}")
+            for name, pool in self._pools.items():
+                group.create_task(pool.run(), name=f"endpoints of {name}")
 
     async def first(self) -> None:
-        """Return when each endpoint was polled once: within its timeouts."""
-        await asyncio.gather(*(poller.first() for poller in self._all()))
+        """Return when each endpoint that is known was polled once: within its timeouts."""
+        await asyncio.gather(*(pool.first() for pool in self._pools.values()))
 
     async def refresh(self, pool: str) -> None:
         """Poll each endpoint of `pool` now. An unknown pool has none."""
-        await asyncio.gather(*(poller.polled() for poller in self._pools.get(pool, ())))
+        known = self._pools.get(pool)
+        await asyncio.gather(*(poller.polled() for poller in (known.pollers if known is not None else ())))
 
     def hint(self, address: str) -> None:
         """Something may have changed at this endpoint: poll it soon, in each pool."""
-        for poller in self._all():
-            if poller.endpoint.address == address:
-                poller.hint()
+        for pool in self._pools.values():
+            for poller in pool.pollers:
+                if poller.endpoint.address == address:
+                    poller.hint()
 
     def endpoints(self) -> dict[str, tuple[Endpoint, ...]]:
         """Each pool's endpoints, in the same order as `states`."""
-        return {name: tuple(poller.endpoint for poller in pool) for name, pool in self._pools.items()}
+        return {name: tuple(poller.endpoint for poller in pool.pollers) for name, pool in self._pools.items()}
 
     def states(self) -> dict[str, tuple[EndpointState, ...]]:
-        """Each pool's endpoints as of now, in the order of the file."""
-        return {name: tuple(poller.inventory.state for poller in pool) for name, pool in self._pools.items()}
+        """Each pool's endpoints as of now, in the order of its source."""
+        return {name: tuple(poller.inventory.state for poller in pool.pollers) for name, pool in self._pools.items()}
 
-    def _all(self) -> list[EndpointPoller]:
-        return [poller for pool in self._pools.values() for poller in pool]
+    def failures(self) -> dict[str, str]:
+        """Why the source of a pool cannot find out where its endpoints are, for those that cannot."""
+        return {name: pool.source.failure for name, pool in self._pools.items() if pool.source.failure}

@@ -26,13 +26,13 @@ READY = {"m": {"1": "READY"}}
 
 
 def a_world(config: Config, **states: EndpointState) -> World:
-    """A fresh copy of the configuration, as it arrives over the link; `p` is the state of each endpoint of pool p."""
+    """A fresh copy of the configuration, as it arrives over the link; `p` is the state of each endpoint of pool p.
+    Of the others, control has said nothing."""
     copy = msgspec.msgpack.decode(msgspec.msgpack.encode(config), type=Config)
     pools = {
-        name: tuple(
-            msgspec.structs.replace(states[name], address=each.address) for each in pool.endpoints if name in states
-        )
+        name: tuple(msgspec.structs.replace(states[name], address=each.address) for each in pool.endpoints)
         for name, pool in config.pools.items()
+        if name in states
     }
     return World(1, copy, pools)
 

@@ -9,8 +9,8 @@ import pytest
 
 from config.pools import Outliers
 from routing.budget import TAU
-from routing.connectors.outcome import AllBroken, NoOther, broken, from_status
 from routing.call import Call
+from routing.connectors.outcome import AllBroken, NoOther, broken, from_status
 from routing.endpoint import Endpoint
 from routing.pool import BUSY_MINIMUM, BUSY_SHARE, MAX_ATTEMPTS, REMEMBERED_CANDIDATES, Pool
 from tests.support.clock import Clock

@@ -1,3 +1,5 @@
+"""The table of live sequences: what it keeps, for how long, and that processes agree on it."""
+
 from __future__ import annotations
 
 import os

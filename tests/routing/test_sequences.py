@@ -1,3 +1,5 @@
+"""A sequence stays where it started, whichever worker is asked, and is lost by name when its endpoint goes."""
+
 from __future__ import annotations
 
 import asyncio

@@ -123,6 +123,9 @@ MODELS: dict[str, Model] = {
         "echo", ["START", "END", "READY", "CORRID"], "oldest { max_candidate_sequences: 1024 }", idle_s=10
     ),
     "sequence_sum": _sequence("sum", ["START", "END", "READY", "CORRID"], "", idle_s=3),
+    "sequence_sum_many": _sequence(
+        "sum", ["START", "END", "READY", "CORRID"], "oldest { max_candidate_sequences: 1024 }", idle_s=60
+    ),
     "repeat_int32": Model(
         "repeat.py",
         [Tensor("IN", "INT32", [-1]), Tensor("DELAY", "UINT32", [-1]), Tensor("WAIT", "UINT32", [1])],
