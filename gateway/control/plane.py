@@ -12,18 +12,23 @@ from typing import Any
 from config.schema import Config, Route
 from gateway.control.fleet import Fleet
 from gateway.control.fleet_view import describe, gauges
+from gateway.control.keeper import Keepers
+from gateway.control.managed import Ground
 from gateway.control.poller import Client, Pollers
 from gateway.control.slots import Slots
 from gateway.control.triton import TritonClient
+from gateway.control.withdrawal import Generations, Withdrawals
 from gateway.rundir import BOARD_SLOTS
 from gateway.tasks import spawn
 from gateway.telemetry.metrics import Metrics, Values, measure_process
 from gateway.telemetry.totals import Totals
 from gateway.version import version
-from gateway.world import EndpointState, Hello, Report, World
+from gateway.world import EndpointState, Hello, Outcome, Report, World
 from routing.discovery import Source
 from routing.load_board import LoadBoard
 
+TRITON_GRACE = 3.0
+"""Seconds that Tritons get to end when the gateway does: nobody asks them any more."""
 PUBLISH_DELAY = 0.02
 """Seconds in which changes of several endpoints gather into one World."""
 
@@ -54,7 +59,8 @@ class Plane:
 
     `workers` is how many are configured; those with a number beyond it are served but not waited for. `board` is the
     load board, in memory if not given; `slots` the file that keeps whose rows are whose; `sources` are
-    those of the pools that the gateway starts itself.
+    found otherwise than a pool says; `ground` is where the Tritons are kept that the
+    gateway runs.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class Plane:
         board: LoadBoard | None = None,
         slots: str | None = None,
         sources: Mapping[str, Source] | None = None,
+        ground: Ground | None = None,
     ) -> None:
         self.config = config
         self.draining = False
@@ -72,6 +79,12 @@ class Plane:
         self._totals = Totals()
         self.board = board or LoadBoard.create(None, BOARD_SLOTS, max(1, workers))
         self.fleet = Fleet(self.board, Slots(self.board, slots), self._metrics, self._moved)
+        self._generations = Generations(self._lagging)
+        self._withdrawals = Withdrawals(self.board, self._publish, self._generations.reached)
+        self._keepers = Keepers(
+            config, self._metrics, self._withdrawals, self._told, self._refresh_one, ground, self.fleet.gpu_memory
+        )
+        sources = {**self._keepers.sources(), **(sources or {})}
         self._pollers = Pollers(config.pools, self._changed, self._metrics, client, self.fleet.paged, sources)
         self._workers = {index: _Worker() for index in range(workers)}
         self._publishers: list[Callable[[World], None]] = []
@@ -101,6 +114,11 @@ class Plane:
             await self._pollers.first()
             self._polled = True
             self._publish()
+            group.create_task(self._keepers.run(), name="keepers")
+
+    async def close(self, grace: float = TRITON_GRACE) -> None:
+        """End the Tritons that this gateway runs, when `run` has ended and the workers have."""
+        await self._keepers.stop(grace)
 
     def drain(self) -> None:
         """Fail readiness, here and at the workers, from now on."""
@@ -124,6 +142,7 @@ class Plane:
         """A worker's connection ended."""
         worker = self._workers[hello.worker]
         worker.connected = worker.ready = False
+        self._generations.changed()
         self._totals.mute(_source(hello.worker))
         if not self.draining:
             _log.warning("worker disconnected", extra={"worker": hello.worker, "worker_pid": hello.pid})
@@ -133,6 +152,7 @@ class Plane:
         """A worker's metrics, and whether it serves."""
         worker = self._workers.setdefault(report.worker, _Worker())
         worker.generation = report.generation
+        self._generations.changed()
         self._totals.update(_source(report.worker), Values(report.counters, report.gauges, report.histograms))
         if worker.ready != report.ready:
             worker.ready = report.ready
@@ -157,6 +177,10 @@ class Plane:
     def _clear_load(self, worker: int) -> None:
         if worker < self.board.workers:
             self.board.worker(worker).clear()
+
+    async def load(self, pool: str, model: str, tell: Callable[[str], None]) -> Outcome:
+        """Have a model loaded that a request needs."""
+        return await self._keepers.load(pool, model, tell)
 
     # What the admin port shows
 
@@ -203,16 +227,37 @@ class Plane:
         if self._dirty:
             self._publish()
 
-    def _publish(self) -> None:
+    def _publish(self) -> int:
+        """Tell the workers; returns the number of what they were told last."""
         self._dirty = False
         if not self._polled:
-            return
+            return self._generation
         self._generation += 1
-        self._pools = self.fleet.sync(self.config.pools, self._pollers.endpoints(), self._pollers.states())
+        polled = self.fleet.sync(self.config.pools, self._pollers.endpoints(), self._pollers.states())
+        self._pools = self._withdrawals.over(polled)
         world = World(self._generation, self.config, self._pools, self.draining)
         for publish in self._publishers:
             publish(world)
+        self._keepers.wake()
         self._tell()
+        return self._generation
+
+    def _told(self, pool: str) -> tuple[EndpointState, ...]:
+        return self._pools.get(pool, ())
+
+    async def _refresh_one(self, pool: str, address: str) -> None:
+        """Poll one endpoint and publish what changed."""
+        await self._pollers.refresh(pool, address)
+        if self._dirty:
+            self._publish()
+
+    def _lagging(self, generation: int) -> bool:
+        """Has a worker that lives not taken this over?"""
+        return any(
+            not (worker.connected and worker.generation >= generation)
+            for worker in self._workers.values()
+            if worker.pid is None or _alive(worker.pid)
+        )
 
     def _moved(self, address: str) -> None:
         self._pollers.hint(address)
