@@ -48,10 +48,13 @@ class _Worker:
         self.generation = 0
         self.buried = False
 
-    def missing(self) -> str | None:
+    def missing(self, generation: int) -> str | None:
+        """Why it does not serve as of this World; None if it does."""
         if not self.connected:
             return "not connected"
-        return None if self.ready else "not ready"
+        if not self.ready:
+            return "not ready"
+        return None if self.generation >= generation else "has not taken over the endpoints yet"
 
 
 class Plane:
@@ -90,6 +93,7 @@ class Plane:
         self._publishers: list[Callable[[World], None]] = []
         self._pools: dict[str, tuple[EndpointState, ...]] = {}
         self._generation = 0
+        self._live_from = 0
         self._polled = False
         self._dirty = False
         self._listeners: list[Callable[[], None]] = []
@@ -151,11 +155,12 @@ class Plane:
     def report(self, report: Report) -> None:
         """A worker's metrics, and whether it serves."""
         worker = self._workers.setdefault(report.worker, _Worker())
+        told = (worker.ready, worker.generation)
         worker.generation = report.generation
         self._generations.changed()
         self._totals.update(_source(report.worker), Values(report.counters, report.gauges, report.histograms))
-        if worker.ready != report.ready:
-            worker.ready = report.ready
+        worker.ready = report.ready
+        if told != (worker.ready, worker.generation):
             self._tell()
 
     async def refresh(self, pool: str) -> None:
@@ -191,7 +196,7 @@ class Plane:
         """
         reasons = ["draining"] if self.draining else []
         for index, worker in self._workers.items():
-            if (reason := worker.missing()) is not None:
+            if (reason := worker.missing(self._live_from)) is not None:
                 reasons.append(f"worker {index}: {reason}")
         states, failures = self._pollers.states(), self._pollers.failures()
         for position, route in enumerate(self.config.routes):
@@ -206,7 +211,7 @@ class Plane:
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """The exposition that the `Accept` header asks for, and its content type."""
-        ready = sum(worker.missing() is None for worker in self._workers.values())
+        ready = sum(worker.missing(0) is None for worker in self._workers.values())
         self._metrics.gauge("penstock_workers_ready").value = ready
         self._metrics.gauge("penstock_world_generation").value = self._generation
         measure_process(self._metrics, "control")
@@ -234,7 +239,9 @@ class Plane:
             return self._generation
         self._generation += 1
         polled = self.fleet.sync(self.config.pools, self._pollers.endpoints(), self._pollers.states())
-        self._pools = self._withdrawals.over(polled)
+        was_live, self._pools = self._is_live(), self._withdrawals.over(polled)
+        if self._is_live() and not was_live:
+            self._live_from = self._generation
         world = World(self._generation, self.config, self._pools, self.draining)
         for publish in self._publishers:
             publish(world)
@@ -250,6 +257,11 @@ class Plane:
         await self._pollers.refresh(pool, address)
         if self._dirty:
             self._publish()
+
+    def _is_live(self) -> bool:
+        """Has each route somewhere to go, by what the workers were told?"""
+        live = {name for name, states in self._pools.items() if any(state.live for state in states)}
+        return all(not live.isdisjoint(route.pools) for route in self.config.routes)
 
     def _lagging(self, generation: int) -> bool:
         """Has a worker that lives not taken this over?"""

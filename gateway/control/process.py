@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 
+from config.addresses import UNIX, split_address
 from config.schema import Config, Listener
 from gateway.admin.api import AdminServer
 from gateway.control.link_server import LinkServer
@@ -75,7 +76,13 @@ def ground_in(directory: str, config: Config, lifeline: Callable[[], int]) -> Gr
     if all(pool.managed is None for pool in config.pools.values()):
         return None
     logs = os.path.join(config.state_directory or directory, "logs")
-    return Ground(os.path.join(directory, "tritons"), logs, lifeline())
+    return Ground(os.path.join(directory, "tritons"), logs, lifeline(), reserved_ports(config))
+
+
+def reserved_ports(config: Config) -> frozenset[int]:
+    """The ports that this gateway opens itself, perhaps later than it starts its Tritons."""
+    addresses = [*(listener.address for listener in config.listen), config.admin.address]
+    return frozenset(split_address(each)[1] for each in addresses if not each.startswith(UNIX))
 
 
 class ReadinessWatch:

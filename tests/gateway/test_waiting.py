@@ -98,7 +98,10 @@ def test_a_burst_asks_once_and_all_go_on() -> None:
             Outcome("busy", "no room: every loaded model is in use"), Code.UNAVAILABLE, Fault.BUSY, 1.0,
             "model 'm' is not loaded: no room: every loaded model is in use", "busy",
         ),
-        (Outcome("unknown"), Code.NOT_FOUND, Fault.CLIENT, None, "Request for unknown model: 'm' is not found", "failed"),
+        (
+            Outcome("unknown"), Code.NOT_FOUND, Fault.CLIENT, None,
+            "Request for unknown model: 'm' is not found", "failed",
+        ),
     ],
 )  # fmt: skip
 def test_all_are_told_why_it_is_not_loaded(
