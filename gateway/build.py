@@ -23,6 +23,7 @@ from gateway.policies import Shelf
 from gateway.routes import RouteLinker
 from gateway.snapshot import Route, Snapshot
 from gateway.telemetry.metrics import Metrics
+from gateway.waiting import WaitingRooms
 from gateway.world import EndpointState, World
 from routing.connectors.grpc_h2 import Channel
 from routing.endpoint import Endpoint
@@ -60,7 +61,7 @@ class Backend(NamedTuple):
 
 class Builder:
     """Builds snapshots and owns the parts that outlive them. `tools` has the load board and the clock; `random` is who
-    decides by chance; `sequences` is the table that the workers share."""
+    decides by chance; `sequences` is the table that the workers share; `rooms` are where requests wait for models."""
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Builder:
         tools: Tools | None = None,
         random: Random | None = None,
         sequences: SequenceTable | None = None,
+        rooms: WaitingRooms | None = None,
     ) -> None:
         self._metrics = metrics
         self._tools = tools or Tools()
@@ -75,6 +77,7 @@ class Builder:
         self._snapshot = Snapshot((), {})
         self._random = random or Random()
         self._sequences = sequences or SequenceTable.open(None)
+        self._rooms = rooms
         self._pools: dict[str, tuple[Pick, Pool]] = {}
         self._current: dict[str, Pool] = {}
         self._latest: dict[str, Latest] = {}
@@ -135,6 +138,7 @@ class Builder:
             self._pools[name] = (spec.pick, pool)
         if pool.health.spec != spec.outliers:
             pool.health = Health(name, spec.outliers)
+        pool.loader = self._rooms.room(name, spec.models) if self._rooms is not None else None
         pool.sequences.idle = spec.sequence_idle
         pool.health.ejections = self._ejections.setdefault(name, Counter())
         return pool

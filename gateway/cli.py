@@ -114,6 +114,7 @@ def _supervise(config: Config, workers: int, log_level: str, parts: Parts) -> in
     try:
         directory.write_config(config)
         directory.open_board(workers)
+        directory.hold_lifeline()
         launcher = parts.launcher or own_launcher()
         settings = Settings(launcher, directory.path, workers, config.drain, log_level)
         return asyncio.run(_until_signal(lambda: Supervisor(settings)))

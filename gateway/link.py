@@ -18,7 +18,19 @@ import msgspec
 
 from gateway.backoff import Backoff
 from gateway.tasks import spawn
-from gateway.world import Hello, Refresh, Refreshed, Report, ToControl, ToWorker, World
+from gateway.world import (
+    Hello,
+    Load,
+    Loaded,
+    Loading,
+    Outcome,
+    Refresh,
+    Refreshed,
+    Report,
+    ToControl,
+    ToWorker,
+    World,
+)
 
 MESSAGE_LIMIT = 256 * 1024 * 1024
 """Bytes of one message. 10,000 models on each of 64 endpoints make a `World` of about 22 MB."""
@@ -32,6 +44,9 @@ _encode = msgspec.msgpack.Encoder().encode
 _to_worker = msgspec.msgpack.Decoder(ToWorker)
 
 OnWorld = Callable[[World], Awaitable[None]]
+Tell = Callable[[str], None]
+"""Is called with what a load waits for, in words."""
+AWAY = Outcome("away", "no control")
 
 
 class LinkError(Exception):
@@ -53,6 +68,9 @@ class Handler(Protocol):
     async def refresh(self, pool: str) -> None:
         """Return when the pool was polled anew and what changed was published."""
 
+    async def load(self, pool: str, model: str, tell: Tell) -> Outcome:
+        """Return when the model is loaded there and that was published, or why it is not."""
+
 
 class WorkerLink(Protocol):
     """The worker's end."""
@@ -65,6 +83,10 @@ class WorkerLink(Protocol):
 
     async def refresh(self, pool: str) -> None:
         """Return when the inventory of `pool` is fresh, or after a bounded time."""
+
+    async def load(self, pool: str, model: str, tell: Tell) -> Outcome:
+        """Return when the model is loaded somewhere in `pool` and the World that shows it was applied, or why it is
+        not. How long that takes is control's to bound."""
 
 
 def frame(message: ToWorker | ToControl) -> bytes:
@@ -92,6 +114,7 @@ class LinkClient:
         self._writer: asyncio.StreamWriter | None = None
         self._tokens = itertools.count(1)
         self._refreshes: dict[int, asyncio.Future[None]] = {}
+        self._loads: dict[int, tuple[asyncio.Future[Outcome], Tell]] = {}
         self._backoff = Backoff(0.05, 1.0)
         self._failed_tries = 0
 
@@ -121,6 +144,8 @@ class LinkClient:
             writer.close()
             for token in list(self._refreshes):
                 self._refreshed(token)
+            for token in list(self._loads):
+                self._loaded(token, AWAY)
 
     async def _take(self, message: ToWorker) -> None:
         match message:
@@ -128,6 +153,16 @@ class LinkClient:
                 await self._on_world(message)
             case Refreshed():
                 self._refreshed(message.token)
+            case Loading():
+                if message.token in self._loads:
+                    self._loads[message.token][1](message.progress)
+            case Loaded():
+                self._loaded(message.token, message.outcome)
+
+    def _loaded(self, token: int, outcome: Outcome) -> None:
+        future, _ = self._loads.pop(token, (None, None))
+        if future is not None and not future.done():
+            future.set_result(outcome)
 
     def _refreshed(self, token: int) -> None:
         future = self._refreshes.pop(token, None)
@@ -154,6 +189,19 @@ class LinkClient:
             _log.warning("pool %s is not refreshed after %s s", pool, REFRESH_TIMEOUT)
         finally:
             self._refreshes.pop(token, None)
+
+    async def load(self, pool: str, model: str, tell: Tell) -> Outcome:
+        """Have `model` loaded in `pool` and the World that shows it applied."""
+        if self._writer is None:
+            return AWAY
+        token = next(self._tokens)
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._loads[token] = (future, tell)
+        self._writer.write(frame(Load(token, pool, model)))
+        try:
+            return await future
+        finally:
+            self._loads.pop(token, None)
 
 
 class DirectLink:
@@ -204,3 +252,10 @@ class DirectLink:
                     await self._seen.wait_for(lambda: self._world is self._applied)
         except TimeoutError:
             _log.warning("pool %s is not refreshed after %s s", pool, REFRESH_TIMEOUT)
+
+    async def load(self, pool: str, model: str, tell: Tell) -> Outcome:
+        """Have `model` loaded in `pool` and the World that shows it applied."""
+        outcome = await self._handler.load(pool, model, tell)
+        async with self._seen:
+            await self._seen.wait_for(lambda: self._world is self._applied)
+        return outcome

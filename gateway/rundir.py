@@ -37,6 +37,7 @@ class RunDirectory:
         self._board = os.path.join(path, "load_board")
         self._config = os.path.join(path, "config.msgpack")
         self._announced = os.path.join(path, "announced")
+        self._lifeline = os.path.join(path, "lifeline")
 
     @classmethod
     def make(cls, parent: str | None) -> RunDirectory:
@@ -82,6 +83,18 @@ class RunDirectory:
         """Where the live sequences are: the table that is there, or a new one. Raises `OSError`, and `ValueError` for a
         broken one."""
         return SequenceTable.open(os.path.join(self.path, "sequences"))
+
+    def hold_lifeline(self) -> int:
+        """A descriptor to be kept open by this process, whose end closes the lifeline. Raises `OSError`."""
+        os.mkfifo(self._lifeline, 0o600)
+        return os.open(self._lifeline, os.O_RDWR | os.O_CLOEXEC)
+
+    def lifeline(self) -> int:
+        """A descriptor that has nothing to read until whoever holds the lifeline ends, and then ends, too. Raises
+        `OSError`."""
+        descriptor = os.open(self._lifeline, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # else it waits for a holder
+        os.set_blocking(descriptor, True)
+        return descriptor
 
     def announce_once(self) -> bool:
         """True the first time."""

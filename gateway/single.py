@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 
 from config.schema import Config
 from gateway.admin.api import AdminServer
 from gateway.control.plane import Plane
-from gateway.control.process import ReadinessWatch, announce
+from gateway.control.process import ReadinessWatch, announce, ground_in
 from gateway.lifeline import Exit
 from gateway.link import DirectLink, OnWorld
+from gateway.rundir import RunDirectory
 from gateway.worker_main import MakeDataPlane, Worker
 
 _log = logging.getLogger(__name__)
@@ -21,12 +23,24 @@ class Single:
 
     def __init__(self, config: Config, make: MakeDataPlane) -> None:
         self._config = config
-        self._plane = Plane(config, workers=1)
+        self._directory: RunDirectory | None = None
+        self._plane = Plane(config, workers=1, ground=ground_in(self._path(), config, self._hold))
         self._admin = AdminServer(config.admin.address, self._plane)
         self._worker = Worker(0, make, self._connect, self._plane.board)
         self._announced = False
         self._running: asyncio.Task[int] | None = None
         ReadinessWatch(self._plane, self._ready)
+
+    def _path(self) -> str:
+        if all(pool.managed is None for pool in self._config.pools.values()):
+            return ""
+        self._directory = RunDirectory.make(self._config.state_directory)
+        return self._directory.path
+
+    def _hold(self) -> int:
+        """A lifeline that this process holds itself."""
+        read, self._lifeline = os.pipe()
+        return read
 
     def stop(self) -> None:
         """Fail readiness and drain, or end now if draining."""
@@ -52,7 +66,10 @@ class Single:
         except asyncio.CancelledError:
             return Exit.FAILED
         finally:
+            await self._plane.close()
             await self._admin.close()
+            if self._directory is not None:
+                self._directory.remove()
         return code
 
     def _connect(self, on_world: OnWorld) -> DirectLink:

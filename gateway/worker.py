@@ -21,7 +21,8 @@ from gateway.management import Management
 from gateway.signatures import Signatures
 from gateway.snapshot import Snapshot
 from gateway.telemetry.metrics import Metrics
-from gateway.world import World
+from gateway.waiting import Ask, Tell, WaitingRooms
+from gateway.world import Outcome, World
 from routing.fleet import Fleet
 from routing.load_board import LoadBoard
 from routing.pickers import Tools
@@ -39,8 +40,14 @@ LAST_SHARE = 0.2
 """The part of the drain's timeout that is kept for what connected last."""
 
 
+async def no_control(pool: str, model: str, tell: Tell) -> Outcome:
+    """Until a link is there."""
+    return Outcome("away", "no control")
+
+
 class DataPlane:
-    """What one worker does for clients. `refresh` asks control to read a pool's inventory again; `board` is where all
+    """What one worker does for clients. `refresh` asks control to read a pool's inventory again, `load` to
+    load a model; `board` is where all
     workers count what they have in flight, `sequences` where they write down where sequences are.
 
     `draining` fails health while requests are still taken; once `ending`, nothing that lasts is begun.
@@ -67,7 +74,9 @@ class DataPlane:
         self.management = Management(self)
         self.watchers: set[WatchSession] = set()
         self._metrics = metrics
-        self._builder = Builder(metrics, tools=Tools(Fleet(board, worker)), sequences=sequences)
+        self.load: Ask = no_control
+        rooms = WaitingRooms(lambda pool, model, tell: self.load(pool, model, tell), metrics)
+        self._builder = Builder(metrics, tools=Tools(Fleet(board, worker)), sequences=sequences, rooms=rooms)
         self._rest = RestService(self)
         self._grpc = GrpcService(self)
         self._listeners: list[Listener] = []

@@ -12,6 +12,7 @@ from gateway.lifeline import Exit
 from gateway.link import OnWorld, WorkerLink
 from gateway.memory import keep_freed_memory
 from gateway.telemetry.metrics import Metrics, measure_process
+from gateway.waiting import Ask
 from gateway.world import Report, World
 from routing.load_board import LoadBoard
 
@@ -26,9 +27,10 @@ Refresh = Callable[[str], Awaitable[None]]
 
 
 class DataPlane(Protocol):
-    """What a worker runs: `gateway.worker.DataPlane`."""
+    """What a worker runs: `gateway.worker.DataPlane`. `load` is how it has models loaded."""
 
     ready: bool
+    load: Ask
 
     async def apply(self, world: World) -> None:
         """Take over `world`. The first call opens the listeners and raises `OSError` if it cannot."""
@@ -67,6 +69,7 @@ class Worker:
         self._metrics = Metrics()
         board.worker(index).clear()
         self._plane = make(index, self._metrics, self._link.refresh, board)
+        self._plane.load = self._link.load
         self._world: World | None = None
         self._stop = asyncio.Event()
         self._exit = Exit.OK

@@ -1,11 +1,14 @@
 """What control tells the workers and what they report: plain messages over one Unix socket.
 
-Control to worker: `World` (whole, versioned by `generation`) and `Refreshed`. Worker to control: `Hello`, `Report` once
-a second, `Refresh` when a client's load or unload made the inventory stale. On the socket each message is a 4-byte
-big-endian length and msgpack, tagged by type.
+Control to worker: `World` (whole, versioned by `generation`), `Refreshed`, `Loading` and `Loaded`. Worker to control:
+`Hello`, `Report` once a second, `Refresh` when a client's load or unload made the inventory stale, `Load` when a
+request needs a model that is loaded on demand. On the socket each message is a 4-byte big-endian length and msgpack,
+tagged by type.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import msgspec
 
@@ -54,6 +57,37 @@ class Refreshed(msgspec.Struct, frozen=True, tag="refreshed"):
     token: int
 
 
+class Outcome(msgspec.Struct, frozen=True):
+    """How a wish for a model ended: it is `ready`; its load `failed`; there was no room in time, `busy`; no endpoint
+    has it, `unknown`; control is `away`. `retry_after` is in seconds."""
+
+    state: Literal["ready", "failed", "busy", "unknown", "away"]
+    reason: str = ""
+    retry_after: float = 0.0
+
+
+class Loading(msgspec.Struct, frozen=True, tag="loading"):
+    """What the `Load` with this token waits for now, in words."""
+
+    token: int
+    progress: str
+
+
+class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
+    """The `Load` with this token is done. If the model is ready, the `World` that shows it was sent before."""
+
+    token: int
+    outcome: Outcome
+
+
+class Load(msgspec.Struct, frozen=True, tag="load"):
+    """Have this model loaded somewhere in this pool, and tell all workers before answering."""
+
+    token: int
+    pool: str
+    model: str
+
+
 class Refresh(msgspec.Struct, frozen=True, tag="refresh"):
     """Poll this pool's inventory now and tell all workers before answering."""
 
@@ -80,5 +114,5 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     histograms: dict[str, dict[tuple[str, ...], tuple[list[int], float]]]
 
 
-ToWorker = World | Refreshed
-ToControl = Hello | Report | Refresh
+ToWorker = World | Refreshed | Loading | Loaded
+ToControl = Hello | Report | Refresh | Load

@@ -7,14 +7,14 @@ per (model, version) and forgotten at such a change; a request pays one dict loo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from config.pools import Outliers
 from routing.budget import Budget
 from routing.call import Call, Reply
-from routing.connectors.outcome import LOADING, AllBroken, NoOther, NotTaken, died
-from routing.endpoint import READY, Endpoint
+from routing.connectors.outcome import LOADING, AllBroken, NoOther, NotLoaded, NotTaken, died
+from routing.endpoint import READY, Endpoint, ModelState
 from routing.health import Health
 from routing.pickers import Picker
 from routing.sequences import Sequences
@@ -30,9 +30,13 @@ BUSY_MINIMUM: Final = 10.0
 are full that only makes work."""
 REMEMBERED_CANDIDATES: Final = 65_536
 
+Loader = Callable[[Call, NotLoaded], Awaitable[None]]
+"""Returns when the call's model is loaded; raises `GatewayError`: the one given, or a better one."""
+
 
 class Pool:
-    """Endpoints with a picker; `forward` is the handler at the end of a chain."""
+    """Endpoints with a picker; `forward` is the handler at the end of a chain. `loader` loads what is not loaded, None
+    if nobody does."""
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class Pool:
         self.sequences = sequences if sequences is not None else Sequences(name, clock=clock)
         self.health = health if health is not None else Health(name, Outliers(), clock)
         self.busy_budget = Budget(BUSY_SHARE, BUSY_MINIMUM, clock)
+        self.loader: Loader | None = None
         self.endpoints: tuple[Endpoint, ...] = ()
         self._picker = picker
         self._on_retry = on_retry
@@ -129,6 +134,18 @@ class Pool:
             raise self.why_not(call.model, call.version)
         return chosen
 
+    async def _load(self, call: Call, error: NotLoaded) -> Endpoint:
+        """The endpoint for this call when its model is loaded. It may be unloaded again before its turn comes."""
+        while True:
+            if self.loader is None:
+                raise error
+            await self.loader(call, error)
+            call.tried = ()
+            try:
+                return self.choose(call)
+            except NotLoaded as again:
+                error = again
+
     def _healthy(self, candidates: tuple[Endpoint, ...], call: Call) -> tuple[Endpoint, ...]:
         """Those that no breaker keeps away. Raises `GatewayError` when none is left."""
         if not candidates:
@@ -156,7 +173,10 @@ class Pool:
         self.busy_budget.requests += 1
         while True:
             attempts += 1
-            endpoint = self.choose(call)
+            try:
+                endpoint = self.choose(call)
+            except NotLoaded as error:
+                endpoint = await self._load(call, error)
             call.endpoint = endpoint
             call.attempts += 1
             if health.out:
@@ -208,7 +228,10 @@ class Pool:
         attempts = 0
         while True:
             attempts += 1
-            endpoint = self.choose(call)
+            try:
+                endpoint = self.choose(call)
+            except NotLoaded as error:
+                endpoint = await self._load(call, error)
             call.endpoint = endpoint
             call.attempts += 1
             if self.health.out:
@@ -259,6 +282,11 @@ class Pool:
         known = [endpoint.inventory[model] for endpoint in live if model in endpoint.inventory]
         if not known:
             return unknown_model(model)
+        states = {state.state for versions in known for state in versions.values()}
+        error = self._why_not_ready(model, version, known)
+        return error if READY in states else NotLoaded.of(error)
+
+    def _why_not_ready(self, model: str, version: str, known: list[Mapping[str, ModelState]]) -> GatewayError:
         states = {state.state for versions in known for state in versions.values()}
         if version:
             states = {versions[version].state for versions in known if version in versions}

@@ -121,6 +121,12 @@ class Fleet:
             if owner[0] not in wanted:
                 self._slots.release(owner)
 
+    def gpu_memory(self, address: str) -> int | None:
+        """Bytes that are taken of the GPUs that an endpoint tells of; None if it tells of none."""
+        entry = self.entries.get(address)
+        used = [gpu.memory_used for gpu in entry.gpus if gpu.memory_used >= 0] if entry is not None else []
+        return round(sum(used)) if used else None
+
     # the pages
 
     def paged(self, address: str) -> bool:

@@ -10,7 +10,19 @@ import msgspec
 
 from gateway.link import Handler, LinkError, frame, read_body
 from gateway.tasks import spawn
-from gateway.world import Hello, Refresh, Refreshed, Report, ToControl, World
+from gateway.world import (
+    Hello,
+    Load,
+    Loaded,
+    Loading,
+    Outcome,
+    Refresh,
+    Refreshed,
+    Report,
+    ToControl,
+    ToWorker,
+    World,
+)
 
 HELLO_TIMEOUT = 5.0
 
@@ -32,8 +44,8 @@ class _Peer:
         self._world = world
         self._wake.set()
 
-    def answer(self, refreshed: Refreshed) -> None:
-        self._answers.append(frame(refreshed))
+    def answer(self, message: ToWorker) -> None:
+        self._answers.append(frame(message))
         self._wake.set()
 
     async def write(self) -> None:
@@ -119,9 +131,20 @@ class LinkServer:
                 self._handler.report(message)
             case Refresh():
                 spawn(self._refresh(peer, message), f"refresh of {message.pool}")
+            case Load():
+                spawn(self._load(peer, message), f"load of {message.model}")
             case Hello():
                 raise LinkError("a second Hello")
 
     async def _refresh(self, peer: _Peer, message: Refresh) -> None:
         await self._handler.refresh(message.pool)
         peer.answer(Refreshed(message.token))
+
+    async def _load(self, peer: _Peer, message: Load) -> None:
+        outcome = Outcome("failed", "internal error", 1.0)
+        try:
+            outcome = await self._handler.load(
+                message.pool, message.model, lambda progress: peer.answer(Loading(message.token, progress))
+            )
+        finally:
+            peer.answer(Loaded(message.token, outcome))

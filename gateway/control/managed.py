@@ -30,11 +30,13 @@ _log = logging.getLogger(__name__)
 
 
 class Ground(msgspec.Struct, frozen=True):
-    """Where processes are kept: directories for their records and logs, and the descriptor of the lifeline."""
+    """Where processes are kept: directories for their records and logs, the descriptor of the lifeline, and ports that
+    others of the gateway will open."""
 
     records: str
     logs: str
     lifeline: int
+    reserved: frozenset[int] = frozenset()
 
 
 async def nothing_to_do(address: str) -> None:
@@ -92,6 +94,7 @@ class ManagedPool:
             async with asyncio.TaskGroup() as self._group:
                 for replica in self._replicas.values():
                     self._keep(replica)
+                self.changed()
                 await self._trim_forever()
         finally:
             self._group = None
@@ -147,8 +150,10 @@ class ManagedPool:
         return Place(record, log, self._ground.lifeline)
 
     def taken_ports(self) -> Collection[int]:
-        """Ports that processes of this pool have."""
-        return {port for each in self._replicas.values() for process in each.processes for port in process.ports}
+        """Ports that processes of this pool have, or others of the gateway will."""
+        return self._ground.reserved | {
+            port for each in self._replicas.values() for process in each.processes for port in process.ports
+        }
 
     def restarted(self, replica: int) -> None:
         """Count a Triton that ended by itself or did not come up."""

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 from config.schema import Config, Route
 from gateway.control.fleet import Fleet
 from gateway.control.fleet_view import describe, gauges
+from gateway.control.keeper import Keepers
+from gateway.control.managed import Ground
 from gateway.control.poller import Client, Pollers
 from gateway.control.slots import Slots
 from gateway.control.triton import TritonClient
+from gateway.control.withdrawal import Generations, Withdrawals
 from gateway.rundir import BOARD_SLOTS
 from gateway.tasks import spawn
 from gateway.telemetry.metrics import Metrics, Values, measure_process
 from gateway.telemetry.totals import Totals
 from gateway.version import version
-from gateway.world import EndpointState, Hello, Report, World
+from gateway.world import EndpointState, Hello, Outcome, Report, World
 from routing.discovery import Source
 from routing.fleet import Fleet as RequestFleet
 from routing.load_board import LoadBoard
@@ -28,6 +31,8 @@ from routing.load_board import LoadBoard
 if TYPE_CHECKING:
     from gateway.explain import Question
 
+TRITON_GRACE = 3.0
+"""Seconds that Tritons get to end when the gateway does: nobody asks them any more."""
 PUBLISH_DELAY = 0.02
 """Seconds in which changes of several endpoints gather into one World."""
 
@@ -47,10 +52,13 @@ class _Worker:
         self.generation = 0
         self.buried = False
 
-    def missing(self) -> str | None:
+    def missing(self, generation: int) -> str | None:
+        """Why it does not serve as of this World; None if it does."""
         if not self.connected:
             return "not connected"
-        return None if self.ready else "not ready"
+        if not self.ready:
+            return "not ready"
+        return None if self.generation >= generation else "has not taken over the endpoints yet"
 
 
 class Plane:
@@ -58,7 +66,8 @@ class Plane:
 
     `workers` is how many are configured; those with a number beyond it are served but not waited for. `board` is the
     load board, in memory if not given; `slots` the file that keeps whose rows are whose; `sources` are
-    those of the pools that the gateway starts itself.
+    found otherwise than a pool says; `ground` is where the Tritons are kept that the
+    gateway runs.
     """
 
     def __init__(
@@ -69,6 +78,7 @@ class Plane:
         board: LoadBoard | None = None,
         slots: str | None = None,
         sources: Mapping[str, Source] | None = None,
+        ground: Ground | None = None,
     ) -> None:
         self.config = config
         self.draining = False
@@ -76,11 +86,18 @@ class Plane:
         self._totals = Totals()
         self.board = board or LoadBoard.create(None, BOARD_SLOTS, max(1, workers))
         self.fleet = Fleet(self.board, Slots(self.board, slots), self._metrics, self._moved)
+        self._generations = Generations(self._lagging)
+        self._withdrawals = Withdrawals(self.board, self._publish, self._generations.reached)
+        self._keepers = Keepers(
+            config, self._metrics, self._withdrawals, self._told, self._refresh_one, ground, self.fleet.gpu_memory
+        )
+        sources = {**self._keepers.sources(), **(sources or {})}
         self._pollers = Pollers(config.pools, self._changed, self._metrics, client, self.fleet.paged, sources)
         self._workers = {index: _Worker() for index in range(workers)}
         self._publishers: list[Callable[[World], None]] = []
         self._pools: dict[str, tuple[EndpointState, ...]] = {}
         self._generation = 0
+        self._live_from = 0
         self._polled = False
         self._dirty = False
         self._listeners: list[Callable[[], None]] = []
@@ -105,6 +122,11 @@ class Plane:
             await self._pollers.first()
             self._polled = True
             self._publish()
+            group.create_task(self._keepers.run(), name="keepers")
+
+    async def close(self, grace: float = TRITON_GRACE) -> None:
+        """End the Tritons that this gateway runs, when `run` has ended and the workers have."""
+        await self._keepers.stop(grace)
 
     def drain(self) -> None:
         """Fail readiness, here and at the workers, from now on."""
@@ -128,6 +150,7 @@ class Plane:
         """A worker's connection ended."""
         worker = self._workers[hello.worker]
         worker.connected = worker.ready = False
+        self._generations.changed()
         self._totals.mute(_source(hello.worker))
         if not self.draining:
             _log.warning("worker disconnected", extra={"worker": hello.worker, "worker_pid": hello.pid})
@@ -136,10 +159,12 @@ class Plane:
     def report(self, report: Report) -> None:
         """A worker's metrics, and whether it serves."""
         worker = self._workers.setdefault(report.worker, _Worker())
+        told = (worker.ready, worker.generation)
         worker.generation = report.generation
+        self._generations.changed()
         self._totals.update(_source(report.worker), Values(report.counters, report.gauges, report.histograms))
-        if worker.ready != report.ready:
-            worker.ready = report.ready
+        worker.ready = report.ready
+        if told != (worker.ready, worker.generation):
             self._tell()
 
     async def refresh(self, pool: str) -> None:
@@ -162,6 +187,10 @@ class Plane:
         if worker < self.board.workers:
             self.board.worker(worker).clear()
 
+    async def load(self, pool: str, model: str, tell: Callable[[str], None]) -> Outcome:
+        """Have a model loaded that a request needs."""
+        return await self._keepers.load(pool, model, tell)
+
     # What the admin port shows
 
     def missing(self) -> list[str]:
@@ -171,7 +200,7 @@ class Plane:
         """
         reasons = ["draining"] if self.draining else []
         for index, worker in self._workers.items():
-            if (reason := worker.missing()) is not None:
+            if (reason := worker.missing(self._live_from)) is not None:
                 reasons.append(f"worker {index}: {reason}")
         states, failures = self._pollers.states(), self._pollers.failures()
         for position, route in enumerate(self.config.routes):
@@ -193,7 +222,7 @@ class Plane:
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """The exposition that the `Accept` header asks for, and its content type."""
-        ready = sum(worker.missing() is None for worker in self._workers.values())
+        ready = sum(worker.missing(0) is None for worker in self._workers.values())
         self._metrics.gauge("penstock_workers_ready").value = ready
         self._metrics.gauge("penstock_world_generation").value = self._generation
         measure_process(self._metrics, "control")
@@ -214,16 +243,44 @@ class Plane:
         if self._dirty:
             self._publish()
 
-    def _publish(self) -> None:
+    def _publish(self) -> int:
+        """Tell the workers; returns the number of what they were told last."""
         self._dirty = False
         if not self._polled:
-            return
+            return self._generation
         self._generation += 1
-        self._pools = self.fleet.sync(self.config.pools, self._pollers.endpoints(), self._pollers.states())
+        polled = self.fleet.sync(self.config.pools, self._pollers.endpoints(), self._pollers.states())
+        was_live, self._pools = self._is_live(), self._withdrawals.over(polled)
+        if self._is_live() and not was_live:
+            self._live_from = self._generation
         world = World(self._generation, self.config, self._pools, self.draining)
         for publish in self._publishers:
             publish(world)
+        self._keepers.wake()
         self._tell()
+        return self._generation
+
+    def _told(self, pool: str) -> tuple[EndpointState, ...]:
+        return self._pools.get(pool, ())
+
+    async def _refresh_one(self, pool: str, address: str) -> None:
+        """Poll one endpoint and publish what changed."""
+        await self._pollers.refresh(pool, address)
+        if self._dirty:
+            self._publish()
+
+    def _is_live(self) -> bool:
+        """Has each route somewhere to go, by what the workers were told?"""
+        live = {name for name, states in self._pools.items() if any(state.live for state in states)}
+        return all(not live.isdisjoint(route.pools) for route in self.config.routes)
+
+    def _lagging(self, generation: int) -> bool:
+        """Has a worker that lives not taken this over?"""
+        return any(
+            not (worker.connected and worker.generation >= generation)
+            for worker in self._workers.values()
+            if worker.pid is None or _alive(worker.pid)
+        )
 
     def _moved(self, address: str) -> None:
         self._pollers.hint(address)

@@ -255,10 +255,12 @@ class Pollers:
         """Return when each endpoint that is known was polled once: within its timeouts."""
         await asyncio.gather(*(pool.first() for pool in self._pools.values()))
 
-    async def refresh(self, pool: str) -> None:
-        """Poll each endpoint of `pool` now. An unknown pool has none."""
+    async def refresh(self, pool: str, address: str = "") -> None:
+        """Poll each endpoint of `pool` now, or the one with this address. An unknown pool has none."""
         known = self._pools.get(pool)
-        await asyncio.gather(*(poller.polled() for poller in (known.pollers if known is not None else ())))
+        pollers = known.pollers if known is not None else ()
+        wanted = [poller for poller in pollers if address in ("", poller.endpoint.address)]
+        await asyncio.gather(*(poller.polled() for poller in wanted))
 
     def hint(self, address: str) -> None:
         """Something may have changed at this endpoint: poll it soon, in each pool."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable
 
+from config.addresses import UNIX, split_address
 from config.schema import Config, Listener
 from gateway.admin.api import AdminServer
 from gateway.control.link_server import LinkServer
+from gateway.control.managed import Ground
 from gateway.control.plane import Plane
 from gateway.lifeline import Exit
 from gateway.rundir import RunDirectory
@@ -21,7 +24,9 @@ class Control:
 
     def __init__(self, directory: RunDirectory, workers: int) -> None:
         config = directory.read_config()
-        self._plane = Plane(config, workers, board=directory.open_board(workers), slots=directory.slots)
+        board = directory.open_board(workers)
+        ground = ground_in(directory.path, config, directory.lifeline)
+        self._plane = Plane(config, workers, board=board, slots=directory.slots, ground=ground)
         self._server = LinkServer(directory.socket, self._plane)
         self._plane.attach(self._server.publish)
         self._admin = AdminServer(config.admin.address, self._plane)
@@ -58,10 +63,26 @@ class Control:
                 polling = group.create_task(self._plane.run(), name="plane")
                 await self._stop.wait()
                 polling.cancel()
+            await self._plane.close()
         finally:
             await self._server.close()
             await self._admin.close()
         return Exit.OK
+
+
+def ground_in(directory: str, config: Config, lifeline: Callable[[], int]) -> Ground | None:
+    """Where Tritons of the gateway are kept, if it has any; logs outlive the gateway where it has a directory for
+    good."""
+    if all(pool.managed is None for pool in config.pools.values()):
+        return None
+    logs = os.path.join(config.state_directory or directory, "logs")
+    return Ground(os.path.join(directory, "tritons"), logs, lifeline(), reserved_ports(config))
+
+
+def reserved_ports(config: Config) -> frozenset[int]:
+    """The ports that this gateway opens itself, perhaps later than it starts its Tritons."""
+    addresses = [*(listener.address for listener in config.listen), config.admin.address]
+    return frozenset(split_address(each)[1] for each in addresses if not each.startswith(UNIX))
 
 
 class ReadinessWatch:

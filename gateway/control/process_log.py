@@ -9,7 +9,7 @@ import shutil
 LIMIT = 8 * 1024 * 1024
 """Bytes of the file at which it is emptied; one as large is kept, so twice as much is the most on disk, and what a
 process writes between two looks."""
-TAIL_BYTES = 8192
+TAIL_BYTES = 64 * 1024
 
 
 class ProcessLog:
@@ -39,7 +39,7 @@ class ProcessLog:
         os.truncate(self.path, 0)
         return True
 
-    def tail(self, lines: int = 10) -> list[str]:
+    def tail(self, lines: int = 2000) -> list[str]:
         """The last lines that say something."""
         try:
             with open(self.path, "rb") as file:

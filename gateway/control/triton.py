@@ -22,7 +22,7 @@ INDEX_LIMIT = 64 * 1024 * 1024
 
 _messages: Any = service_pb2  # generated at import, so that a type checker cannot see them
 _services: Any = service_pb2_grpc
-_OPTIONS = (
+CHANNEL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),  # else a new channel inherits the back-off of the one that failed
     ("grpc.max_receive_message_length", INDEX_LIMIT),
@@ -69,7 +69,7 @@ class TritonClient:
 
     def _stub(self) -> Any:
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self._address, options=_OPTIONS)
+            self._channel = grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS)
             self._made = _services.GRPCInferenceServiceStub(self._channel)
         return self._made
 

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import glob
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -35,6 +36,7 @@ strangers that got the same process id."""
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """Where to reach what listens on all addresses."""
 
+_TELLS = re.compile(r"^E\d{4} |\berror: |Error: |unrecognized option")
 _SCRIPT = 'exec 3<&0 </dev/null; { read -r line <&3; kill -s KILL 0; } >/dev/null 2>&1 & exec "$@" 3<&-'
 
 
@@ -241,9 +243,10 @@ class TritonProcess:
 
 
 def last_words(log: ProcessLog) -> str:
-    """The last line that tells of an error, else the last, to be appended to a reason."""
-    lines = log.tail(40)
-    errors = [line for line in lines if line.startswith("E") or "error" in line.lower()]
+    """The last line that tells of an error, else the last, to be appended to a reason. A Triton that is given a wrong
+    option says so and then prints a page of help."""
+    lines = log.tail()
+    errors = [line for line in lines if _TELLS.search(line)]
     return f"; it said: {(errors or lines)[-1].strip()[:300]}" if lines else ""
 
 

@@ -20,6 +20,8 @@ LATENCY_BOUNDS = (
 )  # fmt: skip
 """Upper bounds in seconds. A small model's call through the gateway takes one to five milliseconds, a large language
 model's a minute."""
+LOAD_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+"""Upper bounds in seconds: a small model loads in a tenth of a second, a large one in minutes."""
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -116,6 +118,22 @@ _TABLE = (
         "counter",
         "Tritons of the gateway that ended by themselves or did not come up.",
         ("pool", "replica"),
+    ),
+    Family("penstock_model_loads_total", "counter", "Models loaded by the gateway, ok or failed.", ("pool", "result")),
+    Family(
+        "penstock_model_unloads_total",
+        "counter",
+        "Models unloaded by the gateway: room, idle, calm or unlisted.",
+        ("pool", "reason"),
+    ),
+    Family("penstock_model_load_seconds", "histogram", "How long the loading of a model took.", ("pool",), LOAD_BOUNDS),
+    Family("penstock_model_waiting", "gauge", "Requests that wait for a model to be loaded now.", ("pool",)),
+    Family("penstock_model_waiting_bytes", "gauge", "Bytes of the requests that wait for a model.", ("pool",)),
+    Family(
+        "penstock_model_waits_total",
+        "counter",
+        "Requests that found their model not loaded: then loaded, failed, busy, full, deadline or cancelled.",
+        ("pool", "result"),
     ),
     Family("penstock_workers_ready", "gauge", "Workers that are connected to control and serve."),
     Family("penstock_worker_restarts_total", "counter", "Workers started again after they ended.", ("worker",)),

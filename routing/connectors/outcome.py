@@ -74,6 +74,15 @@ class AllBroken(GatewayError):
     """Breakers keep the call away from each endpoint that could take it."""
 
 
+class NotLoaded(GatewayError):
+    """The model is known, and READY nowhere."""
+
+    @classmethod
+    def of(cls, error: GatewayError) -> NotLoaded:
+        """The same answer."""
+        return cls(error.code, error.message, fault=error.fault, retry_after=error.retry_after)
+
+
 class Expired(GatewayError):
     """The deadline passed before the endpoint answered. `granted` is how many seconds it had."""
 

@@ -13,8 +13,8 @@ import pytest
 
 from gateway import link as module
 from gateway.control.link_server import LinkServer
-from gateway.link import DirectLink, LinkClient, LinkError, WorkerLink, frame, read_body
-from gateway.world import Hello, Report, World
+from gateway.link import AWAY, DirectLink, LinkClient, LinkError, WorkerLink, frame, read_body
+from gateway.world import Hello, Outcome, Report, World
 from tests.support.deadline import eventually
 from tests.support.link_handler import Applied, Recorder, a_world
 
@@ -93,6 +93,39 @@ def test_a_refresh_returns_when_its_world_is_applied(make: Make) -> None:
         assert pair.handler.events[1:] == [f"refresh p{number}" for number in range(5)]
 
     play(make, scene)
+
+
+@BOTH
+def test_a_load_returns_when_its_world_is_applied_and_tells_how_it_goes(make: Make) -> None:
+    async def scene(pair: Pair) -> None:
+        pair.publish(a_world(1))
+        await eventually(lambda: pair.applied.worlds)
+        told: list[str] = []
+        assert await pair.link.load("p", "m", told.append) == Outcome("ready")
+        assert pair.applied.generations[-1] == 101
+        assert told == ["in a moment"]
+        assert await pair.link.load("p", "n", told.append) == Outcome("failed", "told to", 2.0)
+        assert pair.handler.events[1:] == ["load p m", "load p n"]
+
+    play(make, scene)
+
+
+def test_a_load_without_control_says_so() -> None:
+    async def run() -> None:
+        async with asyncio.timeout(10), over_a_socket() as pair:
+            assert await pair.link.load("p", "m", print) == AWAY
+            running = asyncio.get_running_loop().create_task(pair.link.run())
+            pair.publish(a_world(1))
+            await eventually(lambda: pair.applied.worlds)
+            pair.handler.gate.clear()
+            load = asyncio.get_running_loop().create_task(pair.link.load("p", "m", lambda progress: None))
+            await eventually(lambda: "load p m" in pair.handler.events)
+            running.cancel()
+            assert await load == AWAY
+            pair.handler.gate.set()
+            await asyncio.wait([running])
+
+    asyncio.run(run())
 
 
 @BOTH

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gateway.world import EndpointState, Hello, Report, World
+from gateway.world import EndpointState, Hello, Outcome, Report, World
 from tests.support.gateway_process import a_config
 
 CONFIG = a_config("gpu-0:8001", listen="127.0.0.1:1")
@@ -41,6 +41,17 @@ class Recorder:
         if self.publish is not None:
             self.generation += 1
             self.publish(a_world(self.generation))
+
+    async def load(self, pool: str, model: str, tell: Callable[[str], None]) -> Outcome:
+        self.events.append(f"load {pool} {model}")
+        tell("in a moment")
+        await self.gate.wait()
+        if model == "bug":
+            raise RuntimeError("told to fail")
+        if self.publish is not None:
+            self.generation += 1
+            self.publish(a_world(self.generation))
+        return Outcome("ready") if model == "m" else Outcome("failed", "told to", 2.0)
 
 
 class Applied:

@@ -16,7 +16,7 @@ trap 'echo bye; exit 0' TERM
 echo "words $*"
 [ -e "$PLACE/deaf" ] && trap '' TERM
 while :; do
-  [ -e "$PLACE/die" ] && { echo 'E error: told to die'; exit 3; }
+  [ -e "$PLACE/die" ] && { echo 'error: told to die'; exit 3; }
   sleep 0.02
 done
 """

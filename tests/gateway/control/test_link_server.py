@@ -15,7 +15,7 @@ import pytest
 from gateway.control import link_server as module
 from gateway.control.link_server import LinkServer
 from gateway.link import frame, read_body
-from gateway.world import Hello, Refresh, Refreshed, ToWorker, World
+from gateway.world import Hello, Load, Loaded, Loading, Outcome, Refresh, Refreshed, ToWorker, World
 from tests.support.deadline import eventually
 from tests.support.link_handler import Recorder, a_world
 
@@ -39,8 +39,8 @@ class Bench:
         return reader, writer
 
 
-async def receive(reader: asyncio.StreamReader) -> World | Refreshed:
-    message: World | Refreshed = msgspec.msgpack.decode(await read_body(reader), type=ToWorker)
+async def receive(reader: asyncio.StreamReader) -> ToWorker:
+    message: ToWorker = msgspec.msgpack.decode(await read_body(reader), type=ToWorker)
     return message
 
 
@@ -89,6 +89,22 @@ def test_the_world_comes_before_the_answer(play: Play) -> None:
         writer.write(frame(Refresh(7, "p")))
         assert await receive(reader) == a_world(101)
         assert await receive(reader) == Refreshed(7)
+
+    play(scene)
+
+
+def test_a_load_is_answered_whatever_happens(play: Play) -> None:
+    async def scene(bench: Bench) -> None:
+        reader, writer = await bench.connect()
+        bench.handler.gate.clear()
+        writer.write(frame(Load(8, "p", "m")))
+        assert await receive(reader) == Loading(8, "in a moment")
+        bench.handler.gate.set()
+        assert await receive(reader) == a_world(101)
+        assert await receive(reader) == Loaded(8, Outcome("ready"))
+        writer.write(frame(Load(9, "p", "bug")))
+        assert await receive(reader) == Loading(9, "in a moment")
+        assert await receive(reader) == Loaded(9, Outcome("failed", "internal error", 1.0))
 
     play(scene)
 

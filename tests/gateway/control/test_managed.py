@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.control import proc
+from gateway.control.launch import free_ports
 from gateway.control.managed import Ground, ManagedPool, nothing_to_do
 from gateway.control.triton_process import StartError
 from gateway.telemetry.metrics import Metrics
@@ -26,9 +27,18 @@ class Bench:
         self.changes = 0
         self.pools: list[tuple[ManagedPool, asyncio.Task[None]]] = []
 
-    def run(self, prepared: Hook = nothing_to_do, left: Hook = nothing_to_do, **changes: object) -> ManagedPool:
+    def run(
+        self,
+        prepared: Hook = nothing_to_do,
+        left: Hook = nothing_to_do,
+        reserved: frozenset[int] = frozenset(),
+        **changes: object,
+    ) -> ManagedPool:
         ground = Ground(
-            str(self.tritons.directory / "records"), str(self.tritons.directory / "logs"), self.tritons.lifeline
+            str(self.tritons.directory / "records"),
+            str(self.tritons.directory / "logs"),
+            self.tritons.lifeline,
+            reserved,
         )
         pool = ManagedPool(
             "p",
@@ -103,6 +113,26 @@ def test_replicas_become_endpoints_when_they_are_ready(tmp_path: Path) -> None:
     play(tmp_path, scene)
 
 
+def test_ports_that_the_gateway_will_open_are_left_alone(tmp_path: Path) -> None:
+    async def scene(bench: Bench) -> None:
+        first = free_ports("127.0.0.1", 0, ()).grpc
+        pool = bench.run(reserved=frozenset({first, first + 1}), ports=first)
+        (endpoint,) = await eventually(pool.current)
+        assert int(endpoint.address.rpartition(":")[2]) > first + 1
+
+    play(tmp_path, scene)
+
+
+def test_what_is_wrong_is_told_to_whoever_follows_it(tmp_path: Path) -> None:
+    async def scene(bench: Bench) -> None:
+        bench.tritons.live = False
+        bench.tritons.tell("die")
+        pool = bench.run(crash_loop=2)
+        await eventually(lambda: pool.failure.startswith("replica 0: crash loop, 2 ends in 10 minutes: "))
+
+    play(tmp_path, scene)
+
+
 def test_one_that_is_killed_leaves_at_once_and_comes_back_at_its_address(tmp_path: Path) -> None:
     async def scene(bench: Bench) -> None:
         pool = bench.run(replicas=2, backoff=0.3)
@@ -129,7 +159,7 @@ def test_a_crash_loop_is_called_so_and_ends_when_its_cause_does(tmp_path: Path) 
         await eventually(lambda: pool.states() == {0: "crash_loop"})
         (trouble,) = pool.troubles()
         assert trouble.startswith(
-            "replica 0: crash loop, 3 ends in 10 minutes: ended with exit status 3; it said: E error"
+            "replica 0: crash loop, 3 ends in 10 minutes: ended with exit status 3; it said: error"
         )
         assert bench.replicas("crash_loop") == 1
         bench.tritons.tell("die", False)

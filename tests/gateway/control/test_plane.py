@@ -76,7 +76,8 @@ class Bench:
 
     def report(self, worker: int, ready: bool = True, requests: float = 0.0) -> None:
         counters = {"penstock_requests_total": {("r", "inference", "OK", ""): requests}}
-        self.plane.report(Report(worker, 1, ready, counters, {"penstock_inflight": {("r",): 3.0}}, {}))
+        generation = self.worlds[-1].generation if self.worlds else 1
+        self.plane.report(Report(worker, generation, ready, counters, {"penstock_inflight": {("r",): 3.0}}, {}))
 
     def metric(self, start: str) -> float:
         body, _ = self.plane.metrics("")
@@ -164,6 +165,10 @@ def test_ready_needs_workers_endpoints_and_no_drain() -> None:
         assert plane.missing() == ["route first: pool x has no live endpoint (x:1: refused; x:2: refused)"]
         bench.fleet.results["x:2"] = GOOD
         await plane.refresh("x")
+        behind = "has not taken over the endpoints yet"
+        assert plane.missing() == [f"worker 0: {behind}", f"worker 1: {behind}"]
+        bench.report(0)
+        bench.report(1)
         assert plane.missing() == []
         plane.gone(Hello(0, 1))
         assert plane.missing() == ["worker 0: not connected"]

@@ -97,7 +97,7 @@ def test_it_gets_the_words_of_its_launch_and_its_ports(tmp_path: Path) -> None:
 def test_one_that_ends_before_it_answers_says_what_it_said_last(tmp_path: Path) -> None:
     async def scene(tritons: ShellTritons) -> None:
         tritons.tell("die")
-        with pytest.raises(StartError, match=r"ended with exit status 3; it said: E error: told to die"):
+        with pytest.raises(StartError, match=r"ended with exit status 3; it said: error: told to die"):
             await fail_to_start(tritons)
 
     play(tmp_path, scene)

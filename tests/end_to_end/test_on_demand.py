@@ -1,0 +1,152 @@
+"""Models that are loaded when somebody asks for them, at real Tritons: once for a burst, and within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from tests.support.deadline import until
+from tests.support.gateway import Gateway
+from tests.support.hammer import BODY, Hammer, ask
+from tests.support.managed_tritons import copies, gateway, managed, metric
+from tests.support.messages import infer_request
+from tests.support.model_repository import MODELS, write_model
+
+pytestmark = [pytest.mark.triton, pytest.mark.slow]
+_messages: Any = service_pb2
+_services: Any = service_pb2_grpc
+
+NAMES = [f"m{number}" for number in range(12)]
+ROOM = 4
+HOT = 500
+ONES = np.ones((1, 16), np.int32)
+
+
+@pytest.fixture
+def on_demand(tmp_path: Path) -> Iterator[Gateway]:
+    repository = copies(tmp_path / "models", NAMES)
+    write_model(repository, "badload", MODELS["badload"])
+    models = {"mode": "on_demand", "max_loaded": ROOM, "load_timeout": "60s", "failure_backoff": "2s"}
+    with gateway({"managed": managed(repository), "models": models}, workers=2) as one:
+        yield one
+
+
+class Watch:
+    """Asks the gateway's Triton several times a second what it has loaded; `most` is the most there was."""
+
+    def __init__(self, address: str) -> None:
+        self.most = 0
+        self.looks = 0
+        self._address = address
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(10)
+
+    def _look(self) -> None:
+        with grpc.insecure_channel(self._address) as channel:
+            stub = _services.GRPCInferenceServiceStub(channel)
+            while not self._stop.wait(0.03):
+                index = stub.RepositoryIndex(_messages.RepositoryIndexRequest(), timeout=10)
+                held = {each.name for each in index.models if each.state in ("READY", "LOADING", "UNLOADING")}
+                self.most = max(self.most, len(held))
+                self.looks += 1
+
+
+def triton_of(gateway: Gateway) -> str:
+    fleet = json.loads(gateway.admin("/v1/fleet")[1])
+    text = json.dumps(fleet)
+    start = text.index("127.0.0.1:")
+    return text[start:].split('"')[0]
+
+
+def infer(gateway: Gateway, model: str, timeout: float = 60.0) -> tuple[int, dict[str, Any]]:
+    connection = http.client.HTTPConnection(gateway.address, timeout=timeout)
+    connection.request("POST", f"/v2/models/{model}/infer", BODY, {"content-type": "application/json"})
+    reply = connection.getresponse()
+    body = json.loads(reply.read())
+    connection.close()
+    return reply.status, body
+
+
+def test_a_burst_for_a_cold_model_causes_one_load(on_demand: Gateway) -> None:
+    async def burst() -> list[int]:
+        async with grpc.aio.insecure_channel(on_demand.address) as channel:
+            stub = _services.GRPCInferenceServiceStub(channel)
+            request = infer_request("m0", INPUT0=ONES, INPUT1=ONES)
+            replies = await asyncio.gather(*(stub.ModelInfer(request, timeout=60) for _ in range(HOT)))
+            return [len(reply.raw_output_contents) for reply in replies]
+
+    assert asyncio.run(burst()) == [2] * HOT
+    assert metric(on_demand, "penstock_model_loads_total", result="ok") == 1
+    assert metric(on_demand, "penstock_model_waits_total", result="loaded") == HOT
+    assert metric(on_demand, "penstock_model_waiting") == 0
+
+
+def test_many_models_in_little_room_fail_nobody(on_demand: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
+    chance = random.Random(3)
+    weights = [1 / (rank + 1) ** 1.1 for rank in range(len(NAMES))]
+
+    def choose() -> str:
+        return chance.choices(NAMES, weights)[0]
+
+    began = time.monotonic()
+    with Watch(triton_of(on_demand)) as watch, Hammer(on_demand.address, choose, threads=6) as load:
+        time.sleep(40)
+    seconds = time.monotonic() - began
+    assert load.failures == {}
+    assert watch.most <= ROOM, f"{watch.most} models at once in {watch.looks} looks"
+    assert watch.looks > 100
+    loads = metric(on_demand, "penstock_model_loads_total", result="ok")
+    cold = metric(on_demand, "penstock_model_waits_total")
+    served = load.outcomes["ok"]
+    assert loads >= ROOM
+    with capsys.disabled():
+        print(
+            f"\non demand: {served} requests of {len(NAMES)} models in room for {ROOM} in {seconds:.0f} s, "
+            f"{loads:.0f} loads, hit rate {1 - cold / served:.3f}, slowest {max(load.seconds):.1f} s"
+        )
+
+
+def test_each_reason_has_its_own_answer(on_demand: Gateway) -> None:
+    connection = http.client.HTTPConnection(on_demand.address, timeout=60)
+    assert ask(connection, "m1") == "ok"
+    status, body = infer(on_demand, "nothing")
+    assert (status, body["error"]) == (404, "Request for unknown model: 'nothing' is not found")
+    status, body = infer(on_demand, "badload")
+    assert status == 503
+    assert body["error"].startswith("model 'badload' does not load: ")
+    assert "a_module_that_does_not_exist" in body["error"]
+    began = time.monotonic()
+    status, again = infer(on_demand, "badload")
+    assert (status, again["error"]) == (503, body["error"])
+    assert time.monotonic() - began < 0.5  # remembered
+    assert metric(on_demand, "penstock_model_loads_total", result="failed") == 1
+    connection.request("GET", "/v2/models/m2/ready")
+    assert connection.getresponse().read() is not None
+    connection.close()
+    assert metric(on_demand, "penstock_model_loads_total", result="ok") == 1  # asking is not wanting
+    request = infer_request("m3", INPUT0=ONES, INPUT1=ONES)
+    with grpc.insecure_channel(on_demand.address) as channel, pytest.raises(grpc.RpcError) as late:
+        _services.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=0.3)
+    assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
+    until(lambda: metric(on_demand, "penstock_model_waiting") == 0)
