@@ -328,10 +328,8 @@ class GrpcService:
         self._loop = plane.loop
 
     async def unary(self, head: Head, framed: Buffer, stream: GrpcStream, deadline: float | None) -> Buffer:
-        """The framed answer to one framed message, by `deadline` in the loop's time; sets what `stream` tells of it.
-        Raises `GatewayError`."""
-        method = head.method
-        assert method is not None
+        """The framed answer to one framed message, by `deadline` in the loop's time. Raises `GatewayError`."""
+        assert (method := head.method) is not None
         if deadline is not None and deadline <= self._loop.time():
             raise deadline_exceeded()
         payload = framed[PREFIX_BYTES:] if len(framed) < 4096 else memoryview(framed)[PREFIX_BYTES:]

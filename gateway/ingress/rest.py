@@ -117,11 +117,7 @@ class RestService:
                 call.mark(infer.parameters or {})
             reply = oip_grpc.decode_reply((await variant.handler(call)).payload)
             told = told if call.variant == variant.name else variant.elsewhere(call)
-            text, tail = oip_json.encode_reply(reply, infer)
-            if b"accept-encoding" in headers:
-                response = compressed(text, tail, headers[b"accept-encoding"])
-            else:
-                response = Response(200, (text, *tail), OCTETS, (ihcl(text),)) if tail else Response(200, (text,))
+            response = rendered(*oip_json.encode_reply(reply, infer), headers)
         except GatewayError as error:
             code = error.code
             response = error_response(error)
@@ -208,6 +204,13 @@ def hold(listener: Listener, size: int) -> int:
 def ihcl(text: bytes) -> Field:
     """The header that says where binary tensors begin."""
     return (b"Inference-Header-Content-Length", b"%d" % len(text))
+
+
+def rendered(text: bytes, tail: list[Buffer], headers: dict[bytes, bytes]) -> Response:
+    """The response with this JSON and these binary tensors, as the request's headers want it."""
+    if b"accept-encoding" in headers:
+        return compressed(text, tail, headers[b"accept-encoding"])
+    return Response(200, (text, *tail), OCTETS, (ihcl(text),)) if tail else Response(200, (text,))
 
 
 def compressed(text: bytes, tail: list[Buffer], accept: bytes) -> Response:
