@@ -139,7 +139,7 @@ class Sequences:
         address = self._addresses.get(place)
         where = f"its endpoint {address}" if address else "its endpoint"
         text = f"sequence {call.sequence} of model '{call.model}' was lost: {where} {trouble}; start it again"
-        return LostSequence(Code.UNAVAILABLE, text, fault=Fault.WORKER)
+        return LostSequence(Code.UNAVAILABLE, text, fault=Fault.WORKER, executed=True)  # elsewhere it has no state
 
     def _key(self, call: Call) -> int:
         name = f"{self._pool}\0{call.model}\0{call.sequence}".encode()

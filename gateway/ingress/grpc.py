@@ -329,14 +329,14 @@ class GrpcService:
 
     async def unary(self, head: Head, framed: Buffer, stream: GrpcStream, deadline: float | None) -> Buffer:
         """The framed answer to one framed message, by `deadline` in the loop's time. Raises `GatewayError`."""
-        assert (method := head.method) is not None
+        method = head.method
+        assert method is not None
         if deadline is not None and deadline <= self._loop.time():
             raise deadline_exceeded()
         payload = framed[PREFIX_BYTES:] if len(framed) < 4096 else memoryview(framed)[PREFIX_BYTES:]
         if method.kind == "infer":
             return await self._infer(method, head, framed, payload, stream, deadline)
-        limit = stream.listener.deadlines.request
-        if limit is not None:
+        if (limit := stream.listener.deadlines.request) is not None:
             deadline = min_deadline(deadline, self._loop.time() + limit)
         return encode_message((await self._plane.management.answer(method, bytes(payload), deadline),))
 
