@@ -105,7 +105,9 @@ class Sequences:
             trouble = "no longer has the model"
         else:
             return None
-        return self._lost(call, self._key(call), _place(endpoint.address), trouble, self._clock())
+        lost = self._lost(call, self._key(call), _place(endpoint.address), trouble, self._clock())
+        lost.executed = True  # elsewhere it has no state, so it must not be sent again
+        return lost
 
     # parts
 
@@ -139,7 +141,7 @@ class Sequences:
         address = self._addresses.get(place)
         where = f"its endpoint {address}" if address else "its endpoint"
         text = f"sequence {call.sequence} of model '{call.model}' was lost: {where} {trouble}; start it again"
-        return LostSequence(Code.UNAVAILABLE, text, fault=Fault.WORKER, executed=True)  # elsewhere it has no state
+        return LostSequence(Code.UNAVAILABLE, text, fault=Fault.WORKER)
 
     def _key(self, call: Call) -> int:
         name = f"{self._pool}\0{call.model}\0{call.sequence}".encode()
