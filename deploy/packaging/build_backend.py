@@ -7,8 +7,8 @@ import os
 from setuptools import build_meta
 from setuptools.build_meta import *  # noqa: F403 - the hooks of PEP 517
 
-COMPILER = ["mypy>=1.13", "hpack", "httptools", "msgspec", "numpy", "orjson", "types-protobuf"]
-"""mypyc, and what the compiled modules take types from."""
+COMPILER = ["mypy==2.4.*", "hpack", "httptools", "msgspec", "numpy", "orjson", "types-protobuf"]
+"""mypyc in the version that is tested, and what the compiled modules take types from."""
 
 Settings = dict[str, str | list[str]] | None
 

@@ -93,10 +93,12 @@ time.sleep(60)
 
 
 def test_a_signal_that_comes_while_it_starts_is_delivered_afterwards(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     processes: list[subprocess.Popen[bytes]] = []
     real = subprocess.Popen
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
 
     def interrupted(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
         processes.append(real(*arguments, **options))

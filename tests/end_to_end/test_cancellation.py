@@ -6,7 +6,7 @@ import random
 import socket
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -32,6 +32,7 @@ from tests.support.leavers import (
 )
 from tests.support.load import CHANNEL_OPTIONS
 from tests.support.messages import infer_request, stub
+from tests.support.model_server import Model, ints_reply, model_server, streamed
 from tests.support.triton import start_triton
 from transcoding.grpc_framing import encode_message
 
@@ -173,18 +174,39 @@ def test_an_answer_that_waits_for_a_reader_is_dropped_with_its_client(gateway: G
     assert_nothing_held(gateway)
 
 
-def test_a_storm_of_clients_that_go_leaves_nothing(gateway: Gateway, counts: Counts) -> None:
-    """Every kind of client many times at once, each gone after its own while."""
+def storm(port: int, kinds: Sequence[Leaver], at_once: int = 32) -> None:
+    """Each kind of client many times at once, each gone after its own while."""
     rng = random.Random(7)
-    clients = [*ONE_REQUEST, *MANY_RESPONSES] * 8
+    clients = [*kinds] * 10
     rng.shuffle(clients)
 
     def come_and_go(client: Leaver) -> None:
-        with client(gateway.port) as leave:
+        with client(port) as leave:
             time.sleep(rng.random() * 0.2)
             leave()
 
-    with ThreadPoolExecutor(32) as threads:
+    with ThreadPoolExecutor(at_once) as threads:
         list(threads.map(come_and_go, clients))
+
+
+def test_a_storm_of_clients_that_go_leaves_nothing(gateway: Gateway, counts: Counts) -> None:
+    storm(gateway.port, ONE_REQUEST)
     assert_no_work(counts)
     assert_nothing_held(gateway)
+
+
+def test_a_storm_of_clients_that_leave_streams_leaves_nothing() -> None:
+    """Triton 2.51 crashes when a stream is cancelled while it writes (its issue 7368), which a storm makes likely."""
+
+    def responses(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        for request in requests:
+            while context.is_active():
+                yield streamed(ints_reply(request, range(60)))
+                time.sleep(0.01)
+
+    inputs = (("IN", "INT32", (-1,)), ("DELAY", "UINT32", (-1,)), ("WAIT", "UINT32", (1,)))
+    with model_server(stream=responses) as server:
+        server.models = {"repeat_int32": Model(inputs, (("OUT", "INT32", (1,)),), decoupled=True)}
+        with Gateway([server.address], workers=2) as gateway:
+            storm(gateway.port, MANY_RESPONSES, at_once=16)
+            assert_nothing_held(gateway)

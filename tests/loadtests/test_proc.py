@@ -96,4 +96,4 @@ def test_memory_grows_with_what_a_process_holds() -> None:
 def test_a_process_that_never_was() -> None:
     with pytest.raises(proc.ProcessGoneError):
         proc.CpuMeter([2**22 + 1])
-    assert proc.family([os.getpid()])[0] == os.getpid()
+    assert os.getpid() in proc.family([os.getpid()])

@@ -160,6 +160,8 @@ def start_gateway(endpoints: Sequence[str], **options: Any) -> Gateway:
     key = repr((tuple(endpoints), sorted(options.items())))
     gateway = _shared.get(key)
     if gateway is None or gateway.process.poll() is not None:
+        if gateway is not None:
+            gateway.stop()
         gateway = _shared[key] = Gateway(endpoints, **options).__enter__()
     return gateway
 

@@ -100,6 +100,9 @@ class ModelServer(_services.GRPCInferenceServiceServicer):  # type: ignore[misc]
         self._note("ModelReady", request, context)
         return pb.ModelReadyResponse(ready=request.name in self.models)
 
+    def ServerLive(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return pb.ServerLiveResponse(live=True)
+
     def ServerMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:
         self._note("ServerMetadata", request, context)
         return pb.ServerMetadataResponse(name="triton", version="2.51.0", extensions=["parameters"])

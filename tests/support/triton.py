@@ -32,6 +32,8 @@ def start_triton(
     key = (tuple(sorted(models)), explicit, tuple(arguments), number)
     server = _servers.get(key)
     if server is None or not server.running:
+        if server is not None:
+            server.kill()  # it ended by itself; what watched over it has not
         server = _servers[key] = _new(models, explicit, arguments)
     return server.wait_ready()
 
