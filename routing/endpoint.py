@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 READY = "READY"
 FIRST_SHARE: Final = 0.1
 """What an endpoint that comes back begins with (as Envoy's slow start, `min_weight_percent`)."""
-MOST_DONE: Final = 0.3
+MOST_DONE: Final = 0.2
 """Of the request that is being served, how much is counted as done at most: all of it would be right only if service
 times did not vary."""
 OVERDUE_SERVICES: Final = 3.0
@@ -24,7 +24,7 @@ OVERDUE_SERVICES: Final = 3.0
 second."""
 CAUTION: Final = 1.3
 """Seconds of others' work count so much more than own ones: they are an average, and what is waited for is the tail."""
-DEVIATION_SERVICES: Final = 4.0
+DEVIATION_SERVICES: Final = 0.5
 """After so many service times, e⁻¹ is left of what a scraped queue was above or below its usual length."""
 USUAL_SECONDS: Final = 1.0
 """Over how long the usual work of others is averaged."""
@@ -90,7 +90,6 @@ class Endpoint:
         "_read_at",
         "_services",
         "_services_before",
-        "_warm_at",
         "address",
         "channel",
         "fleet",
@@ -104,6 +103,7 @@ class Endpoint:
         "slot",
         "slow_start",
         "usual_service",
+        "warm_at",
         "weight",
     )
 
@@ -124,7 +124,7 @@ class Endpoint:
         self._services: dict[Key, Service] = {}
         self._services_before: dict[Key, Service] = {}
         self._down = False
-        self._warm_at = 0.0
+        self.warm_at = 0.0
         self._read_at = 0.0
         self._progress_at = 0.0
         self._others = 0.0
@@ -152,7 +152,7 @@ class Endpoint:
         after it was said not to be begins slowly; at the first word of it nothing is known of a time before."""
         before = (self.live, self.known, self.inventory, self.slot, self.weight)
         if live and self._down:
-            self._warm_at = self.fleet.clock() + self.slow_start
+            self.warm_at = self.fleet.clock() + self.slow_start
         self._down = not live
         self.live, self.known, self.reason = live, known, reason
         self.inventory, self.slot, self.weight = inventory, slot, weight
@@ -188,9 +188,9 @@ class Endpoint:
 
     def capacity(self, now: float) -> float:
         """The weight, less than that in slow start: linear from a tenth (Envoy's slow start with aggression 1)."""
-        if now >= self._warm_at:
+        if now >= self.warm_at:
             return self.weight
-        return self.weight * max(FIRST_SHARE, 1.0 - (self._warm_at - now) / self.slow_start)
+        return self.weight * max(FIRST_SHARE, 1.0 - (self.warm_at - now) / self.slow_start)
 
     def work(self, now: float) -> float:
         """Seconds of work there: this node's in flight, and others' as far as the last scrape still tells."""

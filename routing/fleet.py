@@ -29,16 +29,20 @@ REMEMBERED_MODELS: Final = 65_536
 
 
 class Typical:
-    """What a model takes anywhere, for the endpoint that has not shown it yet."""
+    """What a model takes anywhere, for the endpoint that has not shown it yet, and how fast it is at best, 0 for
+    not known."""
 
-    __slots__ = ("seconds",)
+    __slots__ = ("fastest", "seconds")
 
     def __init__(self) -> None:
         self.seconds = UNKNOWN_SECONDS
+        self.fastest = 0.0
 
     def learn(self, seconds: float) -> None:
-        """One endpoint's own time."""
+        """One endpoint's own time. The least is forgotten slowly, should the fastest endpoint go."""
         self.seconds += 0.2 * (seconds - self.seconds) if self.seconds != UNKNOWN_SECONDS else seconds - self.seconds
+        fastest = self.fastest
+        self.fastest = fastest + 0.01 * (seconds - fastest) if 0.0 < fastest < seconds else seconds
 
 
 class Fleet:
