@@ -26,7 +26,7 @@ from routing.endpoint import Endpoint
 from routing.fleet import Key
 from routing.pickers import Tools
 
-LOOKS: Final = 16
+LOOKS: Final = 12
 SPILL: Final = 1.5
 OTHERS: Final = 4
 AS_FAST: Final = 1.02
@@ -57,7 +57,7 @@ class Picker:
     def _best(self, own: Own, key: Key, now: float) -> Endpoint:
         parts, turn = own.parts, own.turn
         count = len(parts)
-        good = AS_FAST * self._fleet.typical(key).fastest
+        typical = self._fleet.typical(key)
         best: Endpoint | None = None
         least = 0.0
         for _ in range(LOOKS if count > LOOKS else count):
@@ -65,11 +65,13 @@ class Picker:
             endpoint, part = parts[turn]
             if (own.uneven or now < endpoint.warm_at) and not self._takes(own, endpoint, now):
                 continue
-            wait = endpoint.expected_wait(key, now, part)
+            service = endpoint.service_seconds(key)
+            wait = endpoint.ahead(now, part) + service
             if best is None or wait < least:
                 best, least, own.turn = endpoint, wait, turn
-                if wait <= good:
+                if wait <= AS_FAST * typical.fastest:
                     break
+            typical.see(service)
         if best is None:
             own.turn = turn
             return parts[turn].endpoint

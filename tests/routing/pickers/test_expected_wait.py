@@ -8,7 +8,6 @@ import pytest
 
 from config.pools import Pick
 from routing.endpoint import Endpoint
-from routing.fleet import Key
 from routing.pickers import Picker, Tools, make
 from routing.pickers.expected_wait import LOOKS
 from tests.support.fleet import KEY, Node
@@ -83,9 +82,9 @@ def test_no_more_are_looked_at_than_a_bound() -> None:
     looks: list[Endpoint] = []
 
     class Counted(Endpoint):
-        def expected_wait(self, key: Key, now: float, part: float = 1.0) -> float:
+        def ahead(self, now: float, part: float = 1.0) -> float:
             looks.append(self)
-            return super().expected_wait(key, now, part)
+            return super().ahead(now, part)
 
     tools = Tools()
     endpoints = tuple(Counted(f"{number}:1", ScriptedChannel(), tools.fleet) for number in range(500))
