@@ -10,6 +10,7 @@ neighbours have a part of it. As loads, speeds and members change, the ends of a
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
@@ -62,32 +63,33 @@ def share(node: int, loads: Sequence[float], lengths: Sequence[float], minimum: 
     return tuple(Part(position, min(1.0, fraction)) for position, fraction in found.items())
 
 
-class _Share:
-    """What is remembered of one tuple of candidates."""
+class Own:
+    """The own share of one tuple of candidates, in an order of this process's own. `whole` when that is all of them;
+    `uneven` when weights differ, of which `heaviest` is the largest; `turn` is the place of the last choice."""
 
-    __slots__ = ("at", "candidates", "own", "ring")
+    __slots__ = ("at", "candidates", "heaviest", "parts", "ring", "turn", "uneven", "whole")
 
-    def __init__(self, candidates: Sequence[Endpoint]) -> None:
+    def __init__(self, candidates: Sequence[Endpoint], rng: random.Random) -> None:
         self.candidates = candidates
         self.ring = sorted(candidates, key=place_on_ring)
-        self.own: tuple[OwnPart, ...] = ()
+        self.heaviest = max(endpoint.weight for endpoint in candidates)
+        self.uneven = min(endpoint.weight for endpoint in candidates) < self.heaviest
+        self.turn = 0
         self.at = -math.inf
+        self.whole = True
+        self.parts = tuple(OwnPart(endpoint, 1.0) for endpoint in rng.sample(candidates, len(candidates)))
 
 
 class Aperture:
     """This node's place among the gateways, injected by whoever knows the members, and the shares that follow. Alone
     until `place` says otherwise."""
 
-    def __init__(self, minimum: float = MINIMUM) -> None:
+    def __init__(self, rng: random.Random | None = None, minimum: float = MINIMUM) -> None:
         self.node = 0
         self.loads: tuple[float, ...] = (1.0,)
+        self._rng = rng or random.Random()
         self._minimum = minimum
-        self._shares: dict[int, _Share] = {}
-
-    @property
-    def alone(self) -> bool:
-        """Nobody else is known to send to these endpoints."""
-        return len(self.loads) == 1
+        self._shares: dict[int, Own] = {}
 
     def place(self, node: int, loads: Sequence[float]) -> None:
         """This is node `node`, from 0, of those with these loads (the growth of `Fleet.offered` in a second), in the
@@ -96,28 +98,27 @@ class Aperture:
         known = tuple(stepped(max(load / mean, LEAST_LOAD)) if mean > 0.0 else 1.0 for load in loads)
         if (node, known) != (self.node, self.loads):
             self.node, self.loads = node, known
-            for each in self._shares.values():
-                each.at = -math.inf
+            self._shares.clear()
 
-    def own(self, candidates: Sequence[Endpoint], key: Key, now: float) -> tuple[OwnPart, ...]:
-        """The share of `candidates`, remembered for this very object; empty when it is all of them. Speeds are those
-        that `key` was first asked with: they are the machines', not the models'."""
+    def own(self, candidates: Sequence[Endpoint], key: Key, now: float) -> Own:
+        """The share of `candidates`, remembered for this very object. Speeds are those that `key` is first asked with:
+        they are the machines', not the models'."""
         known = self._shares.get(id(candidates))
         if known is None or known.candidates is not candidates:
             if len(self._shares) >= REMEMBERED:
                 self._shares.clear()
-            known = self._shares[id(candidates)] = _Share(candidates)
-        if now >= known.at + FRESH_SECONDS:
-            known.own = self._find(known.ring, key)
+            known = self._shares[id(candidates)] = Own(candidates, self._rng)
+        if len(self.loads) > 1 and now >= known.at + FRESH_SECONDS:
             known.at = now
-        return known.own
+            self._find(known, key)
+        return known
 
-    def _find(self, ring: list[Endpoint], key: Key) -> tuple[OwnPart, ...]:
+    def _find(self, own: Own, key: Key) -> None:
+        ring = own.ring
         lengths = [endpoint.weight / stepped(endpoint.service_seconds(key)) for endpoint in ring]
         parts = share(self.node, self.loads, lengths, self._minimum)
-        if len(parts) == len(ring):
-            return ()
-        return tuple(OwnPart(ring[part.position], part.fraction) for part in parts)
+        own.whole = len(parts) == len(ring)
+        own.parts = tuple(OwnPart(ring[part.position], part.fraction) for part in self._rng.sample(parts, len(parts)))
 
 
 def stepped(value: float) -> float:

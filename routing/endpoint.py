@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
-from routing.fleet import Fleet, Key, Lease, Service
+from routing.fleet import UNMEASURED_PENALTY, Fleet, Key, Lease, Mean
 
 if TYPE_CHECKING:
     from routing.call import Call, Reply
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 READY = "READY"
 FIRST_SHARE: Final = 0.1
 """What an endpoint that comes back begins with (as Envoy's slow start, `min_weight_percent`)."""
-MOST_DONE: Final = 0.3
+MOST_DONE: Final = 0.2
 """Of the request that is being served, how much is counted as done at most: all of it would be right only if service
 times did not vary."""
 OVERDUE_SERVICES: Final = 3.0
@@ -24,8 +24,9 @@ OVERDUE_SERVICES: Final = 3.0
 second."""
 CAUTION: Final = 1.3
 """Seconds of others' work count so much more than own ones: they are an average, and what is waited for is the tail."""
-DEVIATION_SERVICES: Final = 4.0
+DEVIATION_SERVICES: Final = 0.5
 """After so many service times, e⁻¹ is left of what a scraped queue was above or below its usual length."""
+REMEMBERED_MODELS: Final = 4096
 USUAL_SECONDS: Final = 1.0
 """Over how long the usual work of others is averaged."""
 FORGOTTEN_SECONDS: Final = 3.0
@@ -87,14 +88,14 @@ class Endpoint:
     """
 
     __slots__ = (
+        "_board",
         "_down",
+        "_measured",
+        "_newest",
         "_others",
         "_others_usual",
         "_progress_at",
         "_read_at",
-        "_services",
-        "_services_before",
-        "_warm_at",
         "address",
         "channel",
         "fleet",
@@ -108,6 +109,7 @@ class Endpoint:
         "slot",
         "slow_start",
         "usual_service",
+        "warm_at",
         "weight",
     )
 
@@ -125,10 +127,11 @@ class Endpoint:
         self.known = False
         self.reason = "not polled yet"
         self.inventory: Inventory = {}
-        self._services: dict[Key, Service] = {}
-        self._services_before: dict[Key, Service] = {}
+        self._board = self.fleet.board
+        self._measured: dict[Key, Mean] = {}
+        self._newest: dict[str, str] = {}
         self._down = False
-        self._warm_at = 0.0
+        self.warm_at = 0.0
         self._read_at = 0.0
         self._progress_at = 0.0
         self._others = 0.0
@@ -156,35 +159,26 @@ class Endpoint:
         after it was said not to be begins slowly; at the first word of it nothing is known of a time before."""
         before = (self.live, self.known, self.inventory, self.slot, self.weight)
         if live and self._down:
-            self._warm_at = self.fleet.clock() + self.slow_start
+            self.warm_at = self.fleet.clock() + self.slow_start
         self._down = not live
         self.live, self.known, self.reason = live, known, reason
         self.inventory, self.slot, self.weight = inventory, slot, weight
         changed = before != (live, known, inventory, slot, weight)
         if changed:
-            self._services_before = self._services
-            self._services = {}
+            self._newest.clear()
         return changed
 
-    def _service(self, key: Key) -> Service:
-        """What was measured stays for what is asked for again before the next change."""
-        slot = self._slot_of(*key)
-        service = Service(self.fleet.board, slot, self.fleet.typical(key))
-        before = self._services_before.get(key)
-        if before is not None:
-            service.adopt(before)
-        self._services[key] = service
-        return service
-
-    def _slot_of(self, model: str, version: str) -> int:
+    def row(self, key: Key) -> int:
+        """The slot of (model, version), of the newest that is READY for version ""; -1 if there is none."""
+        model, version = key
         versions = self.inventory.get(model)
-        if not versions:
+        if versions is None:
             return -1
         if not version:
-            ready = [name for name, state in versions.items() if state.state == READY]
-            if not ready:
-                return -1
-            version = max(ready, key=lambda name: (name.isdecimal(), int(name) if name.isdecimal() else 0))
+            known = self._newest.get(model)
+            if known is None:
+                known = self._newest[model] = newest(versions)
+            version = known
         state = versions.get(version)
         return -1 if state is None else state.slot
 
@@ -192,15 +186,15 @@ class Endpoint:
 
     def capacity(self, now: float) -> float:
         """The weight, less than that in slow start: linear from a tenth (Envoy's slow start with aggression 1)."""
-        if now >= self._warm_at:
+        if now >= self.warm_at:
             return self.weight
-        return self.weight * max(FIRST_SHARE, 1.0 - (self._warm_at - now) / self.slow_start)
+        return self.weight * max(FIRST_SHARE, 1.0 - (self.warm_at - now) / self.slow_start)
 
     def work(self, now: float) -> float:
         """Seconds of work there: this node's in flight, and others' as far as the last scrape still tells."""
         slot = self.slot
         own = self.seconds
-        board = self.fleet.board
+        board = self._board
         if slot < 0 or board is None:
             return own
         shared = board.seconds(slot)
@@ -237,7 +231,7 @@ class Endpoint:
 
     def node_in_flight(self) -> int:
         """Requests of all workers of this node in flight here."""
-        board = self.fleet.board
+        board = self._board
         if self.slot < 0 or board is None:
             return self.in_flight
         return max(board.in_flight(self.slot), self.in_flight)
@@ -247,44 +241,66 @@ class Endpoint:
         return self.node_in_flight() / self.capacity(now)
 
     def service_seconds(self, key: Key) -> float:
-        """What a request for `key` takes here, without any wait."""
-        service = self._services.get(key)
-        if service is None:
-            service = self._service(key)
-        return service.expect(False)
+        """What a request for `key` takes here, without any wait: as published, as measured, or as elsewhere."""
+        board = self._board
+        if board is not None:
+            slot = self.row(key)
+            if slot >= 0:
+                published = board.service(slot)
+                if published > 0.0:
+                    return published
+        measured = self._measured.get(key)
+        if measured is not None:
+            return measured.seconds
+        seconds = self.fleet.typical(key).seconds
+        return seconds * UNMEASURED_PENALTY if self.in_flight else seconds
 
-    def expected_wait(self, key: Key, now: float, part: float = 1.0) -> float:
-        """Seconds until a request for `key` that is sent now is answered: the work ahead of it at this endpoint's
-        capacity, or at the `part` of it that is this node's, and its own. `now` is that of the fleet's clock."""
-        service = self._services.get(key)
-        if service is None:
-            service = self._service(key)
-        return self.work(now) / (self.capacity(now) * part) + service.expect(self.in_flight > 0)
+    def ahead(self, now: float, part: float = 1.0) -> float:
+        """Seconds until what is sent now is begun: the work there at this endpoint's capacity, or at the `part` of it
+        that is this node's."""
+        work = self.work(now)
+        return work / (self.capacity(now) * part) if work > 0.0 else 0.0
+
+    def expected_wait(self, key: Key, now: float) -> float:
+        """Seconds until a request for `key` that is sent now is answered. `now` is that of the fleet's clock."""
+        return self.ahead(now) + self.service_seconds(key)
 
     def take(self, call: Call) -> Lease:
         """Count `call` as load here until the lease is released."""
         key = (call.model, call.version)
-        service = self._services.get(key)
-        if service is None:
-            service = self._service(key)
-        seconds = service.expect(self.in_flight > 0)
-        now = self.fleet.clock()
-        ahead = -1.0 if service.published() > 0.0 else self.work(now)
+        fleet, slot, key_slot = self.fleet, self.slot, self.row(key)
+        now = fleet.clock()
+        seconds = self._board.service(key_slot) if self._board is not None and key_slot >= 0 else 0.0
+        if seconds > 0.0:
+            ahead = -1.0
+            fleet.typical(key).learn(seconds)
+        else:
+            ahead = self.work(now)
+            seconds = self.service_seconds(key)
         usual = self.usual_service
         self.usual_service = usual + 0.05 * (seconds - usual) if usual else seconds
         if not self.in_flight:
             self._progress_at = now
         self.in_flight += 1
         self.seconds += seconds
-        self.fleet.offered += seconds
-        slot, key_slot = self.slot, service.slot
-        cells = self.fleet.cells
+        fleet.offered += seconds
+        cells = fleet.cells
         if cells is not None:
             if slot >= 0:
                 cells.add(slot, seconds)
             if key_slot >= 0:
                 cells.add(key_slot, seconds)
-        return Lease(self, service, seconds, slot, key_slot, ahead, now)
+        return Lease(self, key, seconds, slot, key_slot, ahead, now)
+
+    def measure(self, key: Key, seconds: float) -> None:
+        """A request took so much of this endpoint's time."""
+        measured = self._measured.get(key)
+        if measured is None:
+            if len(self._measured) >= REMEMBERED_MODELS:
+                self._measured.clear()
+            measured = self._measured[key] = Mean()
+        measured.learn(seconds)
+        self.fleet.typical(key).learn(seconds)
 
     def give_back(self, seconds: float, slot: int, key_slot: int) -> None:
         """For `Lease.release` alone."""
@@ -302,3 +318,9 @@ class Endpoint:
     def __repr__(self) -> str:
         health = "live" if self.live else f"down: {self.reason}"
         return f"<Endpoint {self.address} {health}, {self.in_flight} in flight>"
+
+
+def newest(versions: Mapping[str, ModelState]) -> str:
+    """The version that Triton takes for a request without one: the highest that is READY; "" for none."""
+    ready = [version for version, state in versions.items() if state.state == READY]
+    return max(ready, key=lambda name: (name.isdecimal(), int(name) if name.isdecimal() else 0), default="")

@@ -25,20 +25,39 @@ UNMEASURED_PENALTY: Final = 2.0
 LEARNING: Final = 0.05
 """The weight of a new measurement, once there are some: of exponential service times, the estimate is then within
 ±16 % (one standard deviation, √(a / (2 - a)))."""
+FASTEST_LEARNING: Final = 0.001
 REMEMBERED_MODELS: Final = 65_536
 
 
-class Typical:
-    """What a model takes anywhere, for the endpoint that has not shown it yet."""
+class Mean:
+    """An exponentially weighted mean of seconds, of all samples alike while they are few."""
 
-    __slots__ = ("seconds",)
+    __slots__ = ("_samples", "seconds")
 
-    def __init__(self) -> None:
-        self.seconds = UNKNOWN_SECONDS
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self._samples = 0
 
     def learn(self, seconds: float) -> None:
-        """One endpoint's own time."""
-        self.seconds += 0.2 * (seconds - self.seconds) if self.seconds != UNKNOWN_SECONDS else seconds - self.seconds
+        """One more sample."""
+        self._samples += 1
+        self.seconds += max(1.0 / self._samples, LEARNING) * (seconds - self.seconds)
+
+
+class Typical(Mean):
+    """What a model takes anywhere, for the endpoint that has not shown it yet. `fastest` is what it takes where it is
+    fastest, 0 if not known."""
+
+    __slots__ = ("fastest",)
+
+    def __init__(self) -> None:
+        super().__init__(UNKNOWN_SECONDS)
+        self.fastest = 0.0
+
+    def see(self, seconds: float) -> None:
+        """An endpoint takes so long. The least is forgotten slowly, should the fastest endpoint go."""
+        fastest = self.fastest
+        self.fastest = fastest + FASTEST_LEARNING * (seconds - fastest) if 0.0 < fastest < seconds else seconds
 
 
 class Fleet:
@@ -67,66 +86,19 @@ class Fleet:
         return found
 
 
-class Service:
-    """The service time of one (model, version) at one endpoint, in seconds of the endpoint's time for each request."""
-
-    __slots__ = ("_board", "_samples", "_typical", "seconds", "slot")
-
-    def __init__(self, board: LoadBoard | None, slot: int, typical: Typical) -> None:
-        self._board = board
-        self._typical = typical
-        self._samples = 0
-        self.slot = slot if board is not None else -1
-        self.seconds = 0.0
-
-    def adopt(self, before: Service) -> None:
-        """Go on with what another row of the same model had learned."""
-        self.seconds = before.seconds
-        self._samples = before._samples
-
-    @property
-    def measured(self) -> bool:
-        """Has this endpoint shown what it takes?"""
-        return self._samples > 0
-
-    def published(self) -> float:
-        """What control read from the endpoint's counters; 0 when it could not."""
-        return self._board.service(self.slot) if self._board is not None and self.slot >= 0 else 0.0
-
-    def expect(self, busy: bool) -> float:
-        """Seconds that the next request takes. `busy`: one of this worker's is there already."""
-        board = self._board
-        if board is not None and self.slot >= 0:
-            published = board.service(self.slot)
-            if published > 0.0:
-                if published != self.seconds:
-                    self.seconds = published
-                    self._samples = 1
-                    self._typical.learn(published)
-                return published
-        if self._samples:
-            return self.seconds
-        return self._typical.seconds * (UNMEASURED_PENALTY if busy else 1.0)
-
-    def measure(self, seconds: float) -> None:
-        """A request took so much: an exponentially weighted mean, of all samples alike while they are few."""
-        self._samples += 1
-        self.seconds += max(1.0 / self._samples, LEARNING) * (seconds - self.seconds)
-        self._typical.learn(self.seconds)
-
-
 class Lease:
-    """A request's part in the load of an endpoint, from `Endpoint.take` until `release`."""
+    """A request's part in the load of an endpoint, from `Endpoint.take` until `release`. `seconds` is the work that it
+    stands for; `ahead` is what was there before it, -1 if its time is not to be measured."""
 
-    __slots__ = ("_ahead", "_endpoint", "_key_slot", "_service", "_slot", "_started", "endpoint", "seconds")
+    __slots__ = ("_ahead", "_key", "_key_slot", "_released", "_slot", "_started", "endpoint", "seconds")
 
     def __init__(
-        self, endpoint: Endpoint, service: Service, seconds: float, slot: int, key_slot: int, ahead: float, now: float
+        self, endpoint: Endpoint, key: Key, seconds: float, slot: int, key_slot: int, ahead: float, now: float
     ) -> None:
-        self.endpoint: Endpoint = endpoint
+        self.endpoint = endpoint
         self.seconds = seconds
-        self._endpoint: Endpoint | None = endpoint
-        self._service = service
+        self._released = False
+        self._key = key
         self._slot = slot
         self._key_slot = key_slot
         self._ahead = ahead
@@ -134,12 +106,12 @@ class Lease:
 
     def release(self, ok: bool = False) -> None:
         """The request is over, however it ended; again, nothing happens. One that is `ok` tells how long it took: its
-        latency over the work that was ahead of it and its own."""
-        endpoint = self._endpoint
-        if endpoint is None:
+        own part of its latency, by the work that was ahead of it."""
+        if self._released:
             return
-        self._endpoint = None
+        self._released = True
+        endpoint = self.endpoint
         endpoint.give_back(self.seconds, self._slot, self._key_slot)
         if ok and self._ahead >= 0.0:
             latency = endpoint.fleet.clock() - self._started
-            self._service.measure(latency * self.seconds / (self._ahead + self.seconds))
+            endpoint.measure(self._key, latency * self.seconds / (self._ahead + self.seconds))

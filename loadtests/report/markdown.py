@@ -31,7 +31,7 @@ def aims(document: Document) -> str:
     """What is owed, what was measured, and whether that holds: the table for the README."""
     rounds = max((v.measured.rounds for v in document.verdicts() if v.measured), default=0)
     heads = ["work", "aim", f"measured: median (lowest to highest of up to {rounds} rounds)", "", "goal"]
-    return _grid(heads, [_aim_line(verdict) for verdict in document.verdicts()])
+    return grid(heads, [_aim_line(verdict) for verdict in document.verdicts()])
 
 
 def _aim_line(verdict: Verdict) -> list[str]:
@@ -49,7 +49,7 @@ def table(document: Document, row: RowResult) -> str:
     """All peers of a row, the cheapest first, with the subject's ratio to each."""
     ratio = f"{document.labels[document.subject]} ÷ peer, {HEADINGS[row.primary].split(',')[0]}"
     heads = ["peer", *(HEADINGS[metric] for metric in row.metrics), ratio]
-    return _grid(heads, [_peer_line(document, row, peer) for peer in ordered(row)])
+    return grid(heads, [_peer_line(document, row, peer) for peer in ordered(row)])
 
 
 def ordered(row: RowResult) -> list[str]:
@@ -117,6 +117,7 @@ def _head(document: Document) -> str:
     )
 
 
-def _grid(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def grid(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table: the first column to the left, figures to the right."""
     rule = ["---", *("---:" for _ in heads[1:])]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, rule, *lines])

@@ -36,7 +36,7 @@ def render(document: Document) -> str:
             top += TITLE + STEP * len(bars) + GAP
     subject = document.labels[document.subject]
     caption = f"{document.effort} run, {document.date}; median and range over rounds; dashed: {subject}'s aim, or less"
-    parts.append(_text(MARGIN, top, caption, FAINT, 11))
+    parts.append(text(MARGIN, top, caption, FAINT, 11))
     height = top + MARGIN
     return "\n".join(
         [
@@ -68,13 +68,13 @@ def _panel(row: RowResult, bars: list[_Bar], owed: float | None, top: float) -> 
     scale = PLOT / largest if largest > 0 else 0.0
     first = top + TITLE
     parts = [
-        _text(MARGIN, top + 14, row.title, INK, 14, bold=True),
-        _text(MARGIN, top + 32, HEADINGS[row.primary], FAINT, 12),
+        text(MARGIN, top + 14, row.title, INK, 14, bold=True),
+        text(MARGIN, top + 32, HEADINGS[row.primary], FAINT, 12),
         *(_bar(bar, scale, first + STEP * index) for index, bar in enumerate(bars)),
     ]
     if owed:
         x = LABELS + owed * scale
-        parts.append(_line(x, first - 4, x, first + STEP * len(bars) - 4, AIM, 'stroke-dasharray="5 4"'))
+        parts.append(line(x, first - 4, x, first + STEP * len(bars) - 4, AIM, 'stroke-dasharray="5 4"'))
     return "\n".join(parts)
 
 
@@ -85,19 +85,20 @@ def _bar(bar: _Bar, scale: float, top: float) -> str:
     rectangle = f'<rect x="{LABELS}" y="{top:.1f}" width="{end - LABELS:.1f}" height="{BAR}" rx="2" fill="{fill}"/>'
     return "\n".join(
         [
-            _text(LABELS - 8, middle + 4, bar.label, INK, 12, bold=bar.subject, anchor="end"),
+            text(LABELS - 8, middle + 4, bar.label, INK, 12, bold=bar.subject, anchor="end"),
             rectangle,
-            _line(low, middle, high, middle, INK),
-            _text(max(end, high) + 8, middle + 4, f"{bar.figure.median:,.3g}", INK, 12, bold=bar.subject),
+            line(low, middle, high, middle, INK),
+            text(max(end, high) + 8, middle + 4, f"{bar.figure.median:,.3g}", INK, 12, bold=bar.subject),
         ]
     )
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, more: str = "") -> str:
+def line(x1: float, y1: float, x2: float, y2: float, colour: str, more: str = "") -> str:
+    """A straight line; `more` are further attributes."""
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" {more}/>'
 
 
-def _text(x: float, y: float, text: str, colour: str, size: int, *, bold: bool = False, anchor: str = "start") -> str:
+def text(x: float, y: float, text: str, colour: str, size: int, *, bold: bool = False, anchor: str = "start") -> str:
     weight = ' font-weight="600"' if bold else ""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{colour}" text-anchor="{anchor}"{weight}>'

@@ -56,7 +56,7 @@ class Gateway:
         self._models = models
         self.board = LoadBoard.create(None, len(servers) * (1 + len(models)), 1)
         fleet = Fleet(self.board, 0, events.clock)
-        self.aperture = Aperture()
+        self.aperture = Aperture(random.Random(seed))
         self.tools = Tools(fleet, self.aperture, random.Random(seed))
         self.endpoints = tuple(self._endpoint(index, fleet) for index in range(len(servers)))
         self._readings = [{model: Reading(model) for model in models} for _ in servers]

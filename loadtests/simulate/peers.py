@@ -16,9 +16,14 @@ Choose = Callable[[Sequence[Endpoint], Call], Endpoint]
 
 
 class Peers:
-    """The choices of one gateway by name."""
+    """The choices of gateway `own` by name. `usual` is how many requests of others are at each server on average."""
 
-    def __init__(self, gateway: Gateway, servers: list[Server], seed: int) -> None:
+    def __init__(
+        self, gateways: Sequence[Gateway], own: int, servers: list[Server], usual: list[float], seed: int
+    ) -> None:
+        gateway = gateways[own]
+        self._gateways = gateways
+        self._usual = usual
         self._board = gateway.board
         self._tools = gateway.tools
         self._rng = random.Random(seed)
@@ -53,13 +58,20 @@ class Peers:
         return pick
 
     def _stale_shortest(self) -> Choose:
-        published = self._board.foreign
-        return lambda candidates, call: self._least(candidates, lambda each: published(each.slot))
+        published = self._board.published
+        return lambda candidates, call: self._least(candidates, lambda each: published(each.slot).pending)
 
     def _oracle(self) -> Choose:
         def steps(endpoint: Endpoint) -> float:
             server = self._servers[endpoint]
             return (server.in_system + 1) / server.speed
+
+        return lambda candidates, call: self._least(candidates, steps)
+
+    def _informed(self) -> Choose:
+        def steps(endpoint: Endpoint) -> float:
+            there = sum(gateway.endpoints[endpoint.slot].in_flight for gateway in self._gateways)
+            return (there + self._usual[endpoint.slot] + 1) / self._servers[endpoint].speed
 
         return lambda candidates, call: self._least(candidates, steps)
 
@@ -72,6 +84,7 @@ class Peers:
 NAMES = {
     "ours": "expected wait (ours)",
     "oracle": "oracle: sees all queues",
+    "informed": "bound: all gateways as one, others' work as a mean",
     "round-robin": "round robin",
     "random": "random",
     "two-own": "power of two, own in flight",

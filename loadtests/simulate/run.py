@@ -44,8 +44,10 @@ class Run:
         self._servers = [Server(events, speed, scenario.parallel, scenario.batching) for speed in speeds]
         models = list(scenario.models)
         self._gateways = [Gateway(events, self._servers, models, seed + g) for g in range(scenario.gateways)]
+        usual = [self._usual(index < self._direct_servers) for index in range(scenario.endpoints)]
         self._choose = [
-            Peers(gateway, self._servers, 1000 * seed + g).choice(choice) for g, gateway in enumerate(self._gateways)
+            Peers(self._gateways, g, self._servers, usual, 1000 * seed + g).choice(choice)
+            for g in range(scenario.gateways)
         ]
         self._active = list(range(scenario.gateways))
         self._loads = [0.0] * scenario.gateways
@@ -59,6 +61,12 @@ class Run:
         self._mean = sum(m.mean * m.share for m in scenario.models.values()) / sum(self._shares)
         direct = scenario.direct * sum(speeds[: self._direct_servers])
         self._rate = (scenario.load * sum(speeds) - direct) * scenario.parallel / self._mean
+
+    def _usual(self, direct: bool) -> float:
+        """Requests of others at a server on average: those of a queue M/G/1 (Pollaczek and Khinchine)."""
+        load = self._scenario.direct if direct else 0.0
+        variation = max(model.cv for model in self._scenario.models.values())
+        return load + load**2 * (1.0 + variation**2) / (2.0 * (1.0 - load))
 
     def _gateway_rates(self) -> list[float]:
         count, skew = self._scenario.gateways, self._scenario.skew

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,30 +86,38 @@ def test_nearly_the_same_is_the_same_but_at_the_edges_of_steps(value: float) -> 
 def test_own_parts_are_remembered_and_found_anew_after_a_change() -> None:
     endpoints = tuple(an_endpoint(f"gpu-{number}:8001") for number in range(64))
     aperture = Aperture()
-    assert aperture.alone
+    assert aperture.own(endpoints, KEY, 0.0).whole
     aperture.place(3, [1.0] * 8)
     own = aperture.own(endpoints, KEY, 0.0)
-    assert len(own) == 8
+    assert not own.whole
+    assert len(own.parts) == 8
     aperture.place(3, [1.01] * 7 + [1.02])
     assert aperture.own(endpoints, KEY, 0.1) is own
     aperture.place(3, [1.0] * 4)
-    assert len(aperture.own(endpoints, KEY, 0.2)) == 16
+    assert len(aperture.own(endpoints, KEY, 0.2).parts) == 16
     aperture.place(0, [1.0])
-    assert aperture.alone
+    assert len(aperture.own(endpoints, KEY, 0.3).parts) == 64
+
+
+def test_processes_look_through_their_shares_in_orders_of_their_own() -> None:
+    endpoints = tuple(an_endpoint(f"gpu-{number}:8001") for number in range(64))
+    first, second = (Aperture(random.Random(seed)).own(endpoints, KEY, 0.0).parts for seed in (1, 2))
+    assert first != second
+    assert set(first) == set(second)
 
 
 def test_without_known_loads_all_shares_are_alike() -> None:
     endpoints = tuple(an_endpoint(f"gpu-{number}:8001") for number in range(64))
     aperture = Aperture()
     aperture.place(3, [0.0] * 8)
-    assert len(aperture.own(endpoints, KEY, 0.0)) == 8
+    assert len(aperture.own(endpoints, KEY, 0.0).parts) == 8
 
 
 def test_who_does_nothing_keeps_a_share() -> None:
     endpoints = tuple(an_endpoint(f"gpu-{number}:8001") for number in range(64))
     aperture = Aperture()
     aperture.place(0, [0.0, 10.0])
-    assert len(aperture.own(endpoints, KEY, 0.0)) >= MINIMUM
+    assert len(aperture.own(endpoints, KEY, 0.0).parts) >= MINIMUM
 
 
 def test_a_slower_endpoint_makes_the_share_wider_after_a_while() -> None:
@@ -115,11 +125,11 @@ def test_a_slower_endpoint_makes_the_share_wider_after_a_while() -> None:
     node.serve(0.02)
     node.aperture.place(0, [1.0] * 8)
     now = node.clock.now
-    before = [part.endpoint for part in node.aperture.own(node.endpoints, KEY, now)]
+    before = [part.endpoint for part in node.aperture.own(node.endpoints, KEY, now).parts]
     for endpoint in before:
         node.serve(0.08, endpoint.slot)
-    assert [part.endpoint for part in node.aperture.own(node.endpoints, KEY, now + 1.0)] == before
-    wider = [part.endpoint for part in node.aperture.own(node.endpoints, KEY, now + 5.0)]
+    assert [part.endpoint for part in node.aperture.own(node.endpoints, KEY, now + 1.0).parts] == before
+    wider = [part.endpoint for part in node.aperture.own(node.endpoints, KEY, now + 5.0).parts]
     assert set(wider) > set(before)
     assert len(wider) >= 12
 
@@ -131,14 +141,14 @@ def test_members_agree_on_the_ring_whatever_the_order_of_their_candidates() -> N
         aperture = Aperture()
         aperture.place(node, [1.0] * 8)
         own = aperture.own(endpoints if node % 2 else endpoints[::-1], KEY, 0.0)
-        taken += [part.endpoint.address for part in own]
+        taken += [part.endpoint.address for part in own.parts]
     assert len(set(taken)) == 64
 
 
 def test_few_endpoints_are_everybodys() -> None:
     aperture = Aperture()
     aperture.place(1, [1.0] * 3)
-    assert aperture.own(tuple(an_endpoint(f"{number}:1") for number in range(int(MINIMUM))), KEY, 0.0) == ()
+    assert aperture.own(tuple(an_endpoint(f"{number}:1") for number in range(int(MINIMUM))), KEY, 0.0).whole
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

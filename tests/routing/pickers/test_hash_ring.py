@@ -97,9 +97,9 @@ def test_weights_make_longer_arcs() -> None:
 
 def test_a_large_ring_is_bounded_and_spreads() -> None:
     node = Node(1024)
-    ring = Ring(node.endpoints)
-    assert len(ring._points) <= 16_384
     rng = random.Random(5)
+    ring = Ring(node.endpoints, rng)
+    assert len(ring._points) <= 16_384
     found = {ring.find(rng.getrandbits(64), 1.25, 0.0).address for _ in range(5000)}
     assert len(found) > 900
 
