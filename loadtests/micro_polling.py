@@ -1,9 +1,9 @@
-"""CPU that control spends on the metrics pages of many endpoints, in percent of one core.
+"""CPU that control spends on polling many endpoints, in percent of one core.
 
 Run as `python -m loadtests.micro_polling [--endpoints 100] [--models 16] [--seconds 10] [--loop asyncio]`. The
-endpoints are small HTTP servers in another process, whose pages are as Triton 2.51 writes them for so many models; all,
-some or none of the models have worked since the last look. Measured is the whole of `gateway.control.fleet`:
-connections, parsing, estimates, and the load board.
+endpoints are small servers in another process: gRPC for liveness, HTTP for metrics pages as Triton 2.51 writes them for
+so many models. All, some or none of the models have worked since the last look. Measured is the whole of control's
+polling: connections, parsing, estimates, and the load board.
 """
 
 from __future__ import annotations
@@ -14,18 +14,24 @@ import itertools
 import multiprocessing
 import time
 from multiprocessing.connection import Connection
+from typing import Any
 
+import grpc.aio
 import uvloop
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from config.schema import Endpoint, Pool
 from gateway.control.fleet import Fleet
 from gateway.control.load import Shape
+from gateway.control.poller import Pollers
 from gateway.control.slots import Slots
 from gateway.telemetry.metrics import Metrics
-from gateway.world import EndpointState, ModelVersion
 from routing.load_board import LoadBoard
 
-WARM_UP = 2.0
+_messages: Any = service_pb2
+_services: Any = service_pb2_grpc
+
+WARM_UP = 3.0
 FALL_ASLEEP = 10.0
 """Seconds after which endpoints without work are looked at as rarely as they ever are."""
 REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
@@ -63,8 +69,27 @@ def _family(name: str, kind: str) -> list[str]:
     return [f"# HELP {name} What it says, in a sentence that is about as long as this one", f"# TYPE {name} {kind}"]
 
 
+class Triton(_services.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """Is live and has `models`."""
+
+    def __init__(self, models: int) -> None:
+        self._models = models
+
+    async def ServerLive(self, request: Any, context: Any) -> Any:
+        return _messages.ServerLiveResponse(live=True)
+
+    async def RepositoryIndex(self, request: Any, context: Any) -> Any:
+        answer = _messages.RepositoryIndexResponse()
+        for index in range(self._models):
+            answer.models.add(name=f"model_{index}", version="1", state="READY")
+        return answer
+
+    async def ModelStatistics(self, request: Any, context: Any) -> Any:
+        return _messages.ModelStatisticsResponse()
+
+
 def serve(endpoints: int, models: int, active: int, ready: Connection) -> None:
-    """Serve so many endpoints, each on a port of its own, and tell the ports."""
+    """Serve so many endpoints, each on ports of its own, and tell the ports, of gRPC and of the page."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for turn in itertools.count():
@@ -79,8 +104,12 @@ def serve(endpoints: int, models: int, active: int, ready: Connection) -> None:
         writer.close()
 
     async def run() -> None:
+        triton = grpc.aio.server()
+        _services.add_GRPCInferenceServiceServicer_to_server(Triton(models), triton)
+        ports = [triton.add_insecure_port("127.0.0.1:0") for _ in range(endpoints)]
+        await triton.start()
         servers = [await asyncio.start_server(answer, "127.0.0.1", 0) for _ in range(endpoints)]
-        ready.send([server.sockets[0].getsockname()[1] for server in servers])
+        ready.send([(port, each.sockets[0].getsockname()[1]) for port, each in zip(ports, servers, strict=True)])
         await asyncio.Event().wait()
 
     pages = [page(models, active, turn) for turn in range(200)]
@@ -98,31 +127,35 @@ class Configurations:
     async def close(self) -> None: ...
 
 
-async def poll(ports: list[int], models: int, warm_up: float, seconds: float) -> tuple[float, float]:
-    """Share of a core, and pages a second, of reading these pages for so long."""
+async def poll(ports: list[tuple[int, int]], models: int, warm_up: float, seconds: float) -> tuple[float, float]:
+    """Share of a core, and pages a second, of polling these endpoints for so long."""
     metrics = Metrics()
     board = LoadBoard.create(None, len(ports) * (models + 1), 1)
     fleet = Fleet(board, Slots(board), metrics, lambda address: None, configurations=Configurations)
-    endpoints = tuple(Endpoint(f"127.0.0.{port % 250 + 1}:{port}", metrics=f"127.0.0.1:{port}") for port in ports)
-    inventory = {f"model_{index}": {"1": ModelVersion("READY")} for index in range(models)}
-    states = tuple(EndpointState(one.address, True, True, dict(inventory)) for one in endpoints)
-    running = asyncio.get_running_loop().create_task(fleet.run())
-    fleet.sync({"p": Pool(endpoints)}, {"p": endpoints}, {"p": states})
+    endpoints = tuple(Endpoint(f"127.0.0.1:{port}", metrics=f"127.0.0.1:{page}") for port, page in ports)
+    pools = {"p": Pool(endpoints)}
+    pollers = Pollers(pools, lambda: None, metrics, paged=fleet.paged)
+    running = [asyncio.get_running_loop().create_task(part.run()) for part in (pollers, fleet)]
+    await pollers.first()
+    fleet.sync(pools, pollers.endpoints(), pollers.states())
     await asyncio.sleep(warm_up)
     pages = metrics.counter("penstock_scrapes_total", ("ok",))
     before, cpu, begun = pages.value, time.process_time(), time.perf_counter()
     await asyncio.sleep(seconds)
     wall = time.perf_counter() - begun
     share, rate = (time.process_time() - cpu) / wall, (pages.value - before) / wall
-    running.cancel()
-    await asyncio.wait([running])
+    for task in running:
+        task.cancel()
+    await asyncio.wait(running)
     return share, rate
 
 
 def measure(options: argparse.Namespace, active: int) -> tuple[float, float]:
     """The same against fresh servers, of whose models so many work."""
     ours, theirs = multiprocessing.Pipe()
-    servers = multiprocessing.Process(target=serve, args=(options.endpoints, options.models, active, theirs))
+    servers = multiprocessing.get_context("spawn").Process(
+        target=serve, args=(options.endpoints, options.models, active, theirs)
+    )
     servers.start()
     factory = uvloop.new_event_loop if options.loop == "uvloop" else asyncio.new_event_loop
     try:

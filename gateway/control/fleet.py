@@ -146,8 +146,10 @@ class Fleet:
                 await asyncio.sleep(LOOK_AROUND)
             raise self._failure
         finally:
+            ending = [entry.task for entry in self.entries.values() if entry.task is not None]
             for entry in self.entries.values():
                 self._stop(entry)
+            await asyncio.gather(*ending, return_exceptions=True)
 
     def _read_pages(self, found: Mapping[str, Source], wanted: KeysView[str]) -> None:
         if without := wanted - found.keys() - self._without:

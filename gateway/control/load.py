@@ -2,14 +2,14 @@
 
 What a page says. `pending` counts requests that Triton has and does not execute yet, of all clients (Triton core,
 infer_request.cc, `SetState`); those that it executes are in no gauge. The duration counters grow when a request ends.
-So, for one model version, with sums over recent time, which fade by e every τ seconds: τ = `SERVICE_FADE` for s and
-`LOAD_FADE` for x and o, or four times t if that is longer, so that the end of one long request is no peak:
+So, for one model version, with sums and means over recent time, which fade by e every τ seconds: τ = `SERVICE_FADE` for
+sums and `LOAD_FADE` for means, or four times t if that is longer, so that the end of one long request is no peak:
 
     seconds in execution, each   t = Σ compute / Σ executed requests         a request counts its whole batch's time
     requests in a batch          b = Σ executed requests / Σ executions
     service, seconds each        s = t / (b · instances)                     1 / the most that it can do in a second
-    executing, on average        x = Σ compute / τ                           Little's law: rate × time
-    this node's, on average      o = Σ in flight · time / τ                  as often as the page was read
+    executing, on average        x = mean of compute / time                  Little's law: rate × time each
+    this node's, on average      o = mean of what is in flight               as often as the page is read
 
 `s` is what each request ahead costs one that waits behind it, so it is what counts. Without traffic both of its sums
 fade alike, and it stays. An engine that takes all requests at once (vLLM, TensorRT-LLM) says how many wait and run, and
@@ -34,6 +34,8 @@ from gateway.control.metrics_page import Counts, Key, Page
 
 SERVICE_FADE = 2.0
 LOAD_FADE = 1.0
+SHORTEST = 0.001
+"""Seconds; pages are never read as often."""
 UNMEASURED = 0.05
 """Seconds that another's request is taken to cost while nothing is known of its model."""
 WARM = 0.01
@@ -95,7 +97,7 @@ class ModelLoad:
     def warm(self) -> bool:
         """Something is going on, or was a moment ago."""
         load = self.load
-        return load.pending > 0 or load.own > 0 or load.executing > WARM or self._own > WARM * LOAD_FADE
+        return load.pending > 0 or load.own > 0 or load.executing > WARM or self._own > WARM
 
     def _begin(self, counts: Counts) -> None:
         """The mean since the model was loaded is worth one request. Of an engine it is not known."""
@@ -115,27 +117,24 @@ class ModelLoad:
         self._requests *= left
         self._executions *= left
         self._busy *= left
-        left = math.exp(-seconds / self._fading(LOAD_FADE))
-        self._executing *= left
-        self._own *= left
 
     def _count(self, before: Counts, counts: Counts, own: float, seconds: float) -> None:
         compute = max(counts.compute - before.compute, 0.0)
         self._compute += compute
-        self._executing += compute
         self._executions += max(counts.executions - before.executions, 0.0)
         self._requests += max(counts.success - before.success - (counts.hits - before.hits), 0.0)
-        self._own += own * seconds
+        new = 1 - math.exp(-seconds / self._fading(LOAD_FADE))
+        self._executing += new * (compute / max(seconds, SHORTEST) - self._executing)
+        self._own += new * (own - self._own)
         if counts.running > 0 or counts.waiting > 0 or counts.success > before.success:
             self._busy += seconds
 
     def _weigh(self, counts: Counts, own: float) -> Load:
         inside = counts.running >= 0
-        fading = self._fading(LOAD_FADE)
-        executing = counts.running if inside else self._executing / fading
+        executing = counts.running if inside else self._executing
         pending = max(counts.pending, 0.0) + max(counts.waiting, 0.0)
         service = self._service(inside)
-        others = max(0.0, pending + executing - max(own, self._own / fading))
+        others = max(0.0, pending + executing - max(own, self._own))
         return Load(pending, service, executing, others, others * (service or UNMEASURED), own)
 
     def _service(self, inside: bool) -> float:

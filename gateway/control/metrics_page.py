@@ -98,6 +98,7 @@ _FAMILIES = {
     b"nv_gpu_memory_total_bytes": _Family(b"gauge", "memory_total", gpu=True),
 }
 _LABEL = re.compile(rb'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(,|(?=\}))')
+_CLOSING = re.compile(rb"\s*\}")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _MICROSECOND = 1e-6
 
@@ -248,9 +249,10 @@ def _parse(line: bytes, name: bytes) -> tuple[bytes, dict[str, str], float | Non
         while match := _LABEL.match(line, end):
             labels[match[1].decode("ascii")] = _unescape(match[2])
             end = match.end()
-        if line[end : end + 1] != b"}":
+        closing = _CLOSING.match(line, end)
+        if closing is None:
             return b"", {}, None
-        end += 1
+        end = closing.end()
     words = line[end:].split()  # the value, and perhaps a timestamp
     return line[:end], labels, _number(words[0]) if words and len(words) <= 2 else None
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-NODE_SHARE = 0.08
+NODE_SHARE = 0.05
 """The most of a core that the pages of all endpoints may take; LOOK_CPU is what a look takes but for reading."""
-LOOK_CPU = 60e-6
+LOOK_CPU = 40e-6
 BUDGET_FADE = 2.0
 QUIET = 5.0
 """Seconds without anything going on after which an endpoint is looked at more rarely."""

@@ -38,6 +38,7 @@ class TritonClient:
     def __init__(self, address: str) -> None:
         self._address = address
         self._channel: grpc.aio.Channel | None = None
+        self._made: Any = None
 
     async def poll(self, timeout: float) -> Poll:
         """Is it live, and what has it? Each call within `timeout` seconds. Never raises for what the server does or
@@ -69,7 +70,8 @@ class TritonClient:
     def _stub(self) -> Any:
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(self._address, options=CHANNEL_OPTIONS)
-        return _services.GRPCInferenceServiceStub(self._channel)
+            self._made = _services.GRPCInferenceServiceStub(self._channel)
+        return self._made
 
     async def _index(self, stub: Any, timeout: float) -> Poll:
         try:

@@ -55,3 +55,29 @@ def test_the_lifeline_ends_with_whoever_holds_it(tmp_path: Path) -> None:
     late = directory.lifeline()  # nobody holds it: it has ended
     assert os.read(late, 1) == b""
     os.close(late)
+
+
+def test_the_board_of_the_control_before_is_opened_again(tmp_path: Path) -> None:
+    directory = RunDirectory(str(tmp_path))
+    directory.open_board(2, 8).worker(1).add(3, 0.5)
+    Path(directory.slots).write_bytes(b"kept")
+    assert directory.open_board(2, 8).in_flight(3) == 1
+    assert directory.attach_board().in_flight(3) == 1
+    assert Path(directory.slots).read_bytes() == b"kept"
+
+
+@pytest.mark.parametrize("broken", [b"", b"no board", None])
+def test_another_board_is_made_anew_and_nobodys_rows_are_known(tmp_path: Path, broken: bytes | None) -> None:
+    directory = RunDirectory(str(tmp_path))
+    directory.open_board(2, 8).worker(1).add(3, 0.5)
+    Path(directory.slots).write_bytes(b"kept")
+    if broken is not None:
+        (tmp_path / "load_board").write_bytes(broken)
+    board = directory.open_board(3, 8)
+    assert (board.workers, board.in_flight(3)) == (3, 0)
+    assert not Path(directory.slots).exists()
+
+
+def test_a_worker_does_not_make_a_board(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        RunDirectory(str(tmp_path)).attach_board()

@@ -24,6 +24,9 @@ class Source:
     def missing(self) -> list[str]:
         return self.reasons
 
+    def fleet_view(self, pool: str, model: str) -> dict[str, Any]:
+        return {"pools": {}, "asked": [pool, model]}
+
     def metrics(self, accept: str) -> tuple[bytes, str]:
         return f"# {accept}\n".encode(), "text/plain; version=0.0.4; charset=utf-8"
 
@@ -71,6 +74,17 @@ def test_health_and_readiness() -> None:
     play(scene)
 
 
+def test_the_fleet_is_asked_for_by_pool_and_model() -> None:
+    async def scene(bench: Bench) -> None:
+        for query, asked in (("", ["", ""]), ("?pool=vision&model=a%2Fb", ["vision", "a/b"])):
+            status, body, headers = await bench.ask("GET", f"/v1/fleet{query}")
+            assert (status, headers["Content-Type"]) == (200, "application/json")
+            assert json.loads(body) == {"pools": {}, "asked": asked}
+        assert (await bench.ask("POST", "/v1/fleet"))[0] == 405
+
+    play(scene)
+
+
 def test_metrics_are_asked_for_by_accept() -> None:
     async def scene(bench: Bench) -> None:
         status, body, headers = await bench.ask("GET", "/metrics", Accept="text/x")
@@ -94,7 +108,7 @@ def test_an_unknown_path_tells_the_known_ones() -> None:
         for path in ("/", "/nothing", "/healthz/", "/metrics/x"):
             status, body, _ = await bench.ask("GET", path)
             assert status == 404
-            assert set(json.loads(body)["paths"]) == {"/healthz", "/readyz", "/metrics"}
+            assert set(json.loads(body)["paths"]) == {"/healthz", "/readyz", "/metrics", "/v1/fleet"}
 
     play(scene)
 

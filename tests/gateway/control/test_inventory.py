@@ -80,3 +80,18 @@ def test_an_index_that_cannot_be_read_leaves_liveness() -> None:
     assert one.observe(GOOD)
     assert not one.observe(Poll(live=True, reason="RepositoryIndex: UNAVAILABLE"))
     assert (one.state.known, one.state.models) == (True, READY)
+
+
+def test_settled_is_what_needs_no_close_look() -> None:
+    one = inventory(failures=1)
+    assert not one.settled
+    one.observe(Poll(live=True))
+    assert not one.settled  # its models are not known
+    for state, settled in (("READY", True), ("LOADING", False), ("UNAVAILABLE", True), ("UNLOADING", False)):
+        one.observe(Poll(live=True, models={"m": {"1": ModelVersion(state)}}))
+        assert one.settled == settled
+        one.observe(Poll(live=True))
+        assert one.settled == settled
+    one.observe(GOOD)
+    one.observe(BAD)
+    assert not one.settled

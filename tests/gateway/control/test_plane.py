@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -14,6 +15,8 @@ from gateway.control.plane import Plane
 from gateway.world import Hello, ModelVersion, Report, World
 from tests.support.deadline import eventually
 from tests.support.gateway_process import a_config
+from tests.support.metrics_pages import page
+from tests.support.page_server import PageServer
 
 GOOD = Poll(live=True, models={"m": {"1": ModelVersion("READY")}})
 BAD = Poll(live=False, reason="refused")
@@ -39,6 +42,8 @@ class FleetClient:
     async def poll(self, timeout: float) -> Poll:
         await self._fleet.gate.wait()
         return self._fleet.results[self._address]
+
+    live = poll
 
     async def close(self) -> None:
         pass
@@ -76,7 +81,8 @@ class Bench:
 
     def metric(self, start: str) -> float:
         body, _ = self.plane.metrics("")
-        return next(float(line.rpartition(" ")[2]) for line in body.decode().splitlines() if line.startswith(start))
+        lines = (line for line in body.decode().splitlines() if line.startswith(start))
+        return next((float(line.rpartition(" ")[2]) for line in lines), 0.0)
 
 
 def play(scene: Callable[[Bench], Coroutine[Any, Any, None]], workers: int = 1) -> None:
@@ -202,3 +208,68 @@ def test_control_reports_itself() -> None:
         assert bench.metric('penstock_process_resident_bytes{process="control"}') > 1e6
 
     play(scene)
+
+
+def test_worlds_name_the_rows_of_the_load_board() -> None:
+    async def scene(bench: Bench) -> None:
+        await eventually(lambda: bench.worlds)
+        states = [state for pool in bench.worlds[-1].pools.values() for state in pool]
+        rows = [row for state in states for row in (state.slot, state.models["m"]["1"].slot)]
+        assert sorted(rows) == list(range(8))
+        view = bench.plane.fleet_view("x", "m")
+        assert [one["address"] for one in view["pools"]["x"]["endpoints"]] == ["x:1", "x:2"]
+
+    play(scene)
+
+
+def test_what_a_dead_worker_had_in_flight_is_gone() -> None:
+    async def scene(bench: Bench) -> None:
+        ended = await asyncio.create_subprocess_exec("true")
+        await ended.wait()
+        for index, pid in ((0, ended.pid), (1, os.getpid())):
+            bench.connect(index, pid)
+            bench.plane.board.worker(index).add(5, 0.5)
+            bench.plane.gone(Hello(index, pid))
+        await eventually(lambda: bench.plane.board.in_flight(5) == 1)  # the other one has only lost its connection
+        await asyncio.sleep(0.1)
+        assert bench.plane.board.in_flight(5) == 1
+
+    play(scene, workers=2)
+
+
+def test_a_worker_in_the_place_of_another_begins_with_nothing_and_one_that_comes_back_goes_on() -> None:
+    async def scene(bench: Bench) -> None:
+        board = bench.plane.board
+        board.worker(0).add(5, 0.5)
+        bench.connect(0, pid=10)  # of the control before this one
+        assert board.in_flight(5) == 1
+        bench.connect(0, pid=10)
+        assert board.in_flight(5) == 1
+        bench.connect(0, pid=11)
+        assert (board.in_flight(5), board.seconds(5)) == (0, 0.0)
+        bench.connect(7, pid=1)  # more than the board has
+        bench.connect(7, pid=2)
+
+    play(scene)
+
+
+def test_queues_and_service_times_are_metrics() -> None:
+    async def run() -> None:
+        async with PageServer(
+            page({("m", "1"): {"pending": 3, "success": 4, "executions": 4, "infer_us": 80_000}})
+        ) as server:
+            config = msgspec.structs.replace(
+                two_pools(), pools={"x": Pool((Endpoint("x:1", metrics=server.address),))}, routes=()
+            )
+            fleet = Fleet()
+            bench = Bench(1)
+            bench.plane = Plane(config, 1, fleet.client)
+            running = asyncio.get_running_loop().create_task(bench.plane.run())
+            await eventually(lambda: bench.metric("penstock_scrapes_total"))
+            labels = '{endpoint="x:1",model="m",pool="x",version="1"}'
+            assert bench.metric(f"penstock_endpoint_queue_depth{labels}") == 3
+            assert bench.metric(f"penstock_endpoint_service_seconds{labels}") == 0.02
+            running.cancel()
+            await asyncio.wait([running])
+
+    asyncio.run(run())

@@ -29,7 +29,7 @@ class Script:
         self.result = GOOD
         self.gate = asyncio.Event()
         self.gate.set()
-        self.begun = 0
+        self.begun = self.lives = 0
         self.ended = 0
         self.closed = False
 
@@ -39,6 +39,10 @@ class Script:
         await self.gate.wait()
         self.ended += 1
         return result
+
+    async def live(self, timeout: float) -> Poll:
+        self.lives += 1
+        return Poll(live=self.result.live, reason=self.result.reason)
 
     async def close(self) -> None:
         self.closed = True
@@ -52,7 +56,10 @@ class Bench:
         self.changes = 0
         self.metrics = Metrics()
         pool = Pool(tuple(map(Endpoint, self.scripts)), readiness=Readiness(interval=interval, failures=2))
-        self.pollers = Pollers({"p": pool}, self._changed, self.metrics, self.scripts.__getitem__)
+        self.paged = False
+        self.pollers = Pollers(
+            {"p": pool}, self._changed, self.metrics, self.scripts.__getitem__, lambda address: self.paged
+        )
 
     @property
     def script(self) -> Script:
@@ -219,3 +226,57 @@ def test_real_servers_go_and_come_back() -> None:
     finally:
         for server in servers:
             server.stop()
+
+
+def test_while_a_page_tells_of_models_only_liveness_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene(bench: Bench) -> None:
+        bench.paged = True
+        await eventually(lambda: bench.script.lives >= 5)
+        assert bench.script.begun == 1
+        bench.script.result = Poll(live=True, models={"m": {"1": ModelVersion("LOADING")}})
+        bench.pollers.hint("gpu-0:8001")  # the page has another model
+        await eventually(lambda: bench.script.begun >= 4)  # until it has loaded
+        bench.script.result = Poll(live=True, models={"m": {"1": ModelVersion("READY")}})
+        await eventually(lambda: bench.pollers.states()["p"][0].models == bench.script.result.models)
+        begun, lives = bench.script.begun, bench.script.lives
+        await eventually(lambda: bench.script.lives >= lives + 5)
+        assert bench.script.begun == begun
+        await bench.pollers.refresh("p")
+        assert bench.script.begun == begun + 1
+        bench.paged = False
+        await eventually(lambda: bench.script.begun >= begun + 4)
+
+    play(lambda: Bench(interval=0.06), scene)
+
+
+def test_the_index_is_read_now_and_then_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HEARTBEAT", 0.3)
+
+    async def scene(bench: Bench) -> None:
+        bench.paged = True
+        await eventually(lambda: bench.script.begun >= 3)
+        assert bench.script.lives >= 4
+
+    play(lambda: Bench(interval=0.06), scene)
+
+
+def test_one_that_came_back_is_asked_for_its_index() -> None:
+    async def scene(bench: Bench) -> None:
+        bench.paged = True
+        await eventually(lambda: bench.script.lives)
+        bench.script.result = BAD
+        await eventually(lambda: not bench.pollers.states()["p"][0].live)
+        begun = bench.script.begun
+        bench.script.result = GOOD
+        await eventually(lambda: bench.pollers.states()["p"][0].live)
+        assert bench.script.begun > begun
+
+    play(lambda: Bench(interval=0.06), scene)
+
+
+def test_endpoints_and_states_are_in_one_order() -> None:
+    async def scene(bench: Bench) -> None:
+        states = [state.address for state in bench.pollers.states()["p"]]
+        assert states == [one.address for one in bench.pollers.endpoints()["p"]] == list(bench.scripts)
+
+    play(lambda: Bench(3), scene)

@@ -10,10 +10,11 @@ from typing import Any
 
 import grpc
 import pytest
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from gateway.control.inventory import Poll
-from gateway.control.triton import TritonClient
+from gateway.control.load import Shape
+from gateway.control.triton import TritonClient, read_shape
 from gateway.world import ModelVersion
 from tests.support.index_server import IndexServer
 
@@ -113,6 +114,57 @@ def test_a_server_that_comes_back_is_seen_by_the_next_poll(server: IndexServer) 
         return seen
 
     assert asyncio.run(run()) == [True, False, False, False, False, False, True]
+
+
+def test_liveness_alone_asks_for_no_index(server: IndexServer) -> None:
+    server.index_fault = grpc.StatusCode.INTERNAL
+
+    async def run(client: TritonClient) -> tuple[Poll, Poll]:
+        try:
+            up = await client.live(5.0)
+            server.stop()
+            return up, await client.live(5.0)
+        finally:
+            await client.close()
+
+    up, down = asyncio.run(run(TritonClient(server.address)))
+    assert up == Poll(live=True)
+    assert not down.live
+    assert "ServerLive" in down.reason
+
+
+def shape(address: str, model: str) -> Shape | None:
+    async def run() -> Shape | None:
+        client = TritonClient(address)
+        try:
+            return await client.shape(model, "1", 5.0)
+        finally:
+            await client.close()
+
+    return asyncio.run(run())
+
+
+def test_instances_are_counted_on_each_gpu_and_passive_ones_are_not() -> None:
+    config = model_config_pb2.ModelConfig()
+    assert read_shape(config) == Shape(1, False)
+    config.instance_group.add(count=2, gpus=[0, 1, 2])
+    config.instance_group.add(count=3)
+    config.instance_group.add(count=7, passive=True)
+    config.model_transaction_policy.decoupled = True
+    assert read_shape(config) == Shape(9, True)
+
+
+def test_a_configuration_that_is_not_told_is_none(server: IndexServer) -> None:
+    assert shape(server.address, "m") is None
+
+
+@pytest.mark.triton
+def test_the_configuration_of_a_real_triton() -> None:
+    triton_support = pytest.importorskip("tests.support.triton")
+    triton = triton_support.start_triton(["simple", "repeat_int32"])
+    assert shape(triton.grpc_address, "simple") == Shape(1, False)
+    assert shape(triton.grpc_address, "repeat_int32") == Shape(1, True)
+    assert shape(triton.grpc_address, "none") is None
 
 
 @pytest.mark.triton
