@@ -2,23 +2,31 @@
 
 A gateway sees what itself sends at once, what others send only when it scrapes. So each has a share of the endpoints in
 which it is nearly alone, and what it knows there is nearly exact ("deterministic aperture", Twitter's Finagle 2019).
-The endpoints lie on a ring of length 1 each; of N nodes, node i has the arc from i/N to (i+1)/N of it. Where an arc
-ends within an endpoint, both neighbours have a part of it. Shares are all of one size, also while nodes join or leave,
-and one more endpoint or node moves each arc's ends by no more than an arc.
+The endpoints lie on a ring, each with a length: its weight by its speed. Of that ring each node has an arc in
+proportion to its load, one after the other in the order of the nodes. Where an arc ends within an endpoint, both
+neighbours have a part of it. As loads, speeds and members change, the ends of arcs move by as much, and no further.
 """
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from routing.endpoint import Endpoint
+from routing.fleet import Key
 
 MINIMUM: Final = 4.0
 """The least share, in endpoints: fewer leave too little to choose from."""
 SLIVER: Final = 0.05
 """A smaller part of an endpoint is not worth looking at."""
+LEAST_LOAD: Final = 0.1
+"""Of the mean: who does nothing now may do something in a moment."""
+STEPS: Final = 4
+"""To a factor of two, of speeds and loads: nodes that see nearly the same come to exactly the same arcs."""
+FRESH_SECONDS: Final = 2.0
 REMEMBERED: Final = 1024
 
 
@@ -29,24 +37,6 @@ class Part(NamedTuple):
     fraction: float
 
 
-def share(node: int, nodes: int, size: int, minimum: float = MINIMUM) -> tuple[Part, ...]:
-    """The parts of a ring of `size` endpoints that are node `node`'s of `nodes`, in the order of the ring: `size` /
-    `nodes` endpoints, but `minimum` at least, and everything when it is alone."""
-    width = max(size / nodes, minimum)
-    if width >= size:
-        return tuple(Part(position, 1.0) for position in range(size))
-    start = node * size / nodes
-    end = start + width
-    parts: list[Part] = []
-    position = int(start)
-    while position < end:
-        fraction = min(position + 1.0, end) - max(float(position), start)
-        if fraction > SLIVER:
-            parts.append(Part(position % size, min(fraction, 1.0)))
-        position += 1
-    return tuple(parts)
-
-
 class OwnPart(NamedTuple):
     """An endpoint of the own share and how much of it is."""
 
@@ -54,40 +44,86 @@ class OwnPart(NamedTuple):
     fraction: float
 
 
+def share(node: int, loads: Sequence[float], lengths: Sequence[float], minimum: float = MINIMUM) -> tuple[Part, ...]:
+    """The parts of a ring of endpoints with these lengths that are node `node`'s: of the whole length what its load is
+    of all, but that of `minimum` mean endpoints at least; everything when it is alone."""
+    total, whole = sum(loads), sum(lengths)
+    width = max(whole * loads[node] / total, whole * minimum / len(lengths))
+    if width >= whole:
+        return tuple(Part(position, 1.0) for position in range(len(lengths)))
+    start = whole * sum(loads[:node]) / total
+    found: dict[int, float] = {}
+    for low, high in ((start, start + width), (start - whole, start + width - whole)):  # an arc may cross the end
+        at = 0.0
+        for position, length in enumerate(lengths):
+            fraction = (min(at + length, high) - max(at, low)) / length
+            if fraction > SLIVER:
+                found[position] = found.get(position, 0.0) + fraction
+            at += length
+    return tuple(Part(position, min(1.0, fraction)) for position, fraction in found.items())
+
+
+class Own:
+    """The own share of one tuple of candidates, in an order of this process's own. `whole` when that is all of them;
+    `uneven` when weights differ, of which `heaviest` is the largest; `turn` is the place of the last choice."""
+
+    __slots__ = ("at", "candidates", "heaviest", "parts", "ring", "turn", "uneven", "whole")
+
+    def __init__(self, candidates: Sequence[Endpoint], rng: random.Random) -> None:
+        self.candidates = candidates
+        self.ring = sorted(candidates, key=place_on_ring)
+        self.heaviest = max(endpoint.weight for endpoint in candidates)
+        self.uneven = min(endpoint.weight for endpoint in candidates) < self.heaviest
+        self.turn = 0
+        self.at = -math.inf
+        self.whole = True
+        self.parts = tuple(OwnPart(endpoint, 1.0) for endpoint in rng.sample(candidates, len(candidates)))
+
+
 class Aperture:
     """This node's place among the gateways, injected by whoever knows the members, and the shares that follow. Alone
     until `place` says otherwise."""
 
-    def __init__(self, minimum: float = MINIMUM) -> None:
+    def __init__(self, rng: random.Random | None = None, minimum: float = MINIMUM) -> None:
         self.node = 0
-        self.nodes = 1
+        self.loads: tuple[float, ...] = (1.0,)
+        self._rng = rng or random.Random()
         self._minimum = minimum
-        self._shares: dict[int, tuple[Sequence[Endpoint], tuple[OwnPart, ...]]] = {}
+        self._shares: dict[int, Own] = {}
 
-    def place(self, node: int, nodes: int) -> None:
-        """This is node `node`, from 0, of `nodes` in the same order everywhere."""
-        if (node, nodes) != (self.node, self.nodes):
-            self.node, self.nodes = node, nodes
+    def place(self, node: int, loads: Sequence[float]) -> None:
+        """This is node `node`, from 0, of those with these loads (the growth of `Fleet.offered` in a second), in the
+        same order everywhere; all alike where loads are not known."""
+        mean = sum(loads) / len(loads)
+        known = tuple(stepped(max(load / mean, LEAST_LOAD)) if mean > 0.0 else 1.0 for load in loads)
+        if (node, known) != (self.node, self.loads):
+            self.node, self.loads = node, known
             self._shares.clear()
 
-    def own(self, candidates: Sequence[Endpoint]) -> tuple[OwnPart, ...] | None:
-        """The share of `candidates`, remembered for this very object; None when it is all of them."""
-        if self.nodes == 1:
-            return None
+    def own(self, candidates: Sequence[Endpoint], key: Key, now: float) -> Own:
+        """The share of `candidates`, remembered for this very object. Speeds are those that `key` is first asked with:
+        they are the machines', not the models'."""
         known = self._shares.get(id(candidates))
-        if known is None or known[0] is not candidates:
-            known = (candidates, self._find(candidates))
+        if known is None or known.candidates is not candidates:
             if len(self._shares) >= REMEMBERED:
                 self._shares.clear()
-            self._shares[id(candidates)] = known
-        return known[1] or None
+            known = self._shares[id(candidates)] = Own(candidates, self._rng)
+        if len(self.loads) > 1 and now >= known.at + FRESH_SECONDS:
+            known.at = now
+            self._find(known, key)
+        return known
 
-    def _find(self, candidates: Sequence[Endpoint]) -> tuple[OwnPart, ...]:
-        parts = share(self.node, self.nodes, len(candidates), self._minimum)
-        if len(parts) == len(candidates):
-            return ()
-        ring = sorted(candidates, key=place_on_ring)
-        return tuple(OwnPart(ring[part.position], part.fraction) for part in parts)
+    def _find(self, own: Own, key: Key) -> None:
+        ring = own.ring
+        lengths = [endpoint.weight / stepped(endpoint.service_seconds(key)) for endpoint in ring]
+        parts = share(self.node, self.loads, lengths, self._minimum)
+        own.whole = len(parts) == len(ring)
+        own.parts = tuple(OwnPart(ring[part.position], part.fraction) for part in self._rng.sample(parts, len(parts)))
+
+
+def stepped(value: float) -> float:
+    """The nearest of `STEPS` values to a factor of two."""
+    return float(2.0 ** (round(math.log2(value) * STEPS) / STEPS))
 
 
 def place_on_ring(endpoint: Endpoint) -> bytes:

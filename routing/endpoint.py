@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 READY = "READY"
 FIRST_SHARE: Final = 0.1
 """What an endpoint that comes back begins with (as Envoy's slow start, `min_weight_percent`)."""
-DEVIATION_SERVICES: Final = 4.0
+MOST_DONE: Final = 0.2
+"""Of the request that is being served, how much is counted as done at most: all of it would be right only if service
+times did not vary."""
+OVERDUE_SERVICES: Final = 3.0
+"""An endpoint that gave no answer for so much longer than all its work should take is stuck, and looks worse by the
+second."""
+CAUTION: Final = 1.3
+"""Seconds of others' work count so much more than own ones: they are an average, and what is waited for is the tail."""
+DEVIATION_SERVICES: Final = 0.5
 """After so many service times, e⁻¹ is left of what a scraped queue was above or below its usual length."""
 USUAL_SECONDS: Final = 1.0
 """Over how long the usual work of others is averaged."""
@@ -78,10 +86,10 @@ class Endpoint:
         "_down",
         "_others",
         "_others_usual",
+        "_progress_at",
         "_read_at",
         "_services",
         "_services_before",
-        "_warm_at",
         "address",
         "channel",
         "fleet",
@@ -95,6 +103,7 @@ class Endpoint:
         "slot",
         "slow_start",
         "usual_service",
+        "warm_at",
         "weight",
     )
 
@@ -115,8 +124,9 @@ class Endpoint:
         self._services: dict[Key, Service] = {}
         self._services_before: dict[Key, Service] = {}
         self._down = False
-        self._warm_at = 0.0
+        self.warm_at = 0.0
         self._read_at = 0.0
+        self._progress_at = 0.0
         self._others = 0.0
         self._others_usual = 0.0
         self.usual_service = 0.0
@@ -142,7 +152,7 @@ class Endpoint:
         after it was said not to be begins slowly; at the first word of it nothing is known of a time before."""
         before = (self.live, self.known, self.inventory, self.slot, self.weight)
         if live and self._down:
-            self._warm_at = self.fleet.clock() + self.slow_start
+            self.warm_at = self.fleet.clock() + self.slow_start
         self._down = not live
         self.live, self.known, self.reason = live, known, reason
         self.inventory, self.slot, self.weight = inventory, slot, weight
@@ -178,9 +188,9 @@ class Endpoint:
 
     def capacity(self, now: float) -> float:
         """The weight, less than that in slow start: linear from a tenth (Envoy's slow start with aggression 1)."""
-        if now >= self._warm_at:
+        if now >= self.warm_at:
             return self.weight
-        return self.weight * max(FIRST_SHARE, 1.0 - (self._warm_at - now) / self.slow_start)
+        return self.weight * max(FIRST_SHARE, 1.0 - (self.warm_at - now) / self.slow_start)
 
     def work(self, now: float) -> float:
         """Seconds of work there: this node's in flight, and others' as far as the last scrape still tells."""
@@ -192,12 +202,21 @@ class Endpoint:
         shared = board.seconds(slot)
         if shared > own:
             own = shared
+        if self.in_flight:
+            own = self._left(own, now - self._progress_at)
         at = board.at(slot)
         if at != self._read_at:
             self._read(at, board.foreign(slot))
         if self._others_usual == 0.0 and self._others == 0.0:
             return own
         return own + self._others_now(now - at)
+
+    def _left(self, own: float, since: float) -> float:
+        """Of `own` seconds of work, what is left `since` seconds after the last answer, or after the first request."""
+        usual = self.usual_service
+        if since > own + OVERDUE_SERVICES * usual:
+            return since - OVERDUE_SERVICES * usual
+        return max(0.0, own - min(since, MOST_DONE * usual))
 
     def _read(self, at: float, others: float) -> None:
         """A new scrape."""
@@ -210,7 +229,7 @@ class Endpoint:
         usual = self._others_usual
         memory = DEVIATION_SERVICES * self.usual_service + 1e-9
         deviation = (self._others - usual) * math.exp(-age / memory)
-        return max(0.0, usual * math.exp(-age / FORGOTTEN_SECONDS) + deviation)
+        return CAUTION * max(0.0, usual * math.exp(-age / FORGOTTEN_SECONDS) + deviation)
 
     def node_in_flight(self) -> int:
         """Requests of all workers of this node in flight here."""
@@ -223,13 +242,20 @@ class Endpoint:
         """This node's requests in flight, for each unit of capacity."""
         return self.node_in_flight() / self.capacity(now)
 
-    def expected_wait(self, key: Key, now: float) -> float:
-        """Seconds until a request for `key` that is sent now is answered: the work ahead of it at this endpoint's
-        capacity, and its own. `now` is that of the fleet's clock."""
+    def service_seconds(self, key: Key) -> float:
+        """What a request for `key` takes here, without any wait."""
         service = self._services.get(key)
         if service is None:
             service = self._service(key)
-        return self.work(now) / self.capacity(now) + service.expect(self.in_flight > 0)
+        return service.expect(False)
+
+    def expected_wait(self, key: Key, now: float, part: float = 1.0) -> float:
+        """Seconds until a request for `key` that is sent now is answered: the work ahead of it at this endpoint's
+        capacity, or at the `part` of it that is this node's, and its own. `now` is that of the fleet's clock."""
+        service = self._services.get(key)
+        if service is None:
+            service = self._service(key)
+        return self.work(now) / (self.capacity(now) * part) + service.expect(self.in_flight > 0)
 
     def take(self, call: Call) -> Lease:
         """Count `call` as load here until the lease is released."""
@@ -242,8 +268,11 @@ class Endpoint:
         ahead = -1.0 if service.published() > 0.0 else self.work(now)
         usual = self.usual_service
         self.usual_service = usual + 0.05 * (seconds - usual) if usual else seconds
+        if not self.in_flight:
+            self._progress_at = now
         self.in_flight += 1
         self.seconds += seconds
+        self.fleet.offered += seconds
         slot, key_slot = self.slot, service.slot
         cells = self.fleet.cells
         if cells is not None:
@@ -255,6 +284,7 @@ class Endpoint:
 
     def give_back(self, seconds: float, slot: int, key_slot: int) -> None:
         """For `Lease.release` alone."""
+        self._progress_at = self.fleet.clock()
         left = self.in_flight - 1
         self.in_flight = left
         self.seconds = self.seconds - seconds if left else 0.0

@@ -29,23 +29,28 @@ REMEMBERED_MODELS: Final = 65_536
 
 
 class Typical:
-    """What a model takes anywhere, for the endpoint that has not shown it yet."""
+    """What a model takes anywhere, for the endpoint that has not shown it yet, and how fast it is at best, 0 for
+    not known."""
 
-    __slots__ = ("seconds",)
+    __slots__ = ("fastest", "seconds")
 
     def __init__(self) -> None:
         self.seconds = UNKNOWN_SECONDS
+        self.fastest = 0.0
 
     def learn(self, seconds: float) -> None:
-        """One endpoint's own time."""
+        """One endpoint's own time. The least is forgotten slowly, should the fastest endpoint go."""
         self.seconds += 0.2 * (seconds - self.seconds) if self.seconds != UNKNOWN_SECONDS else seconds - self.seconds
+        fastest = self.fastest
+        self.fastest = fastest + 0.01 * (seconds - fastest) if 0.0 < fastest < seconds else seconds
 
 
 class Fleet:
     """What all endpoints of a worker share: the load board with this worker's part of it, and the clock, that of
-    `time.monotonic`. Without a board a worker knows only its own load."""
+    `time.monotonic`. Without a board a worker knows only its own load. `offered` sums the seconds of work of all that
+    was ever sent."""
 
-    __slots__ = ("_typical", "board", "cells", "clock")
+    __slots__ = ("_typical", "board", "cells", "clock", "offered")
 
     def __init__(
         self, board: LoadBoard | None = None, worker: int = 0, clock: Callable[[], float] = time.monotonic
@@ -53,6 +58,7 @@ class Fleet:
         self.board = board
         self.cells: WorkerBoard | None = None if board is None else board.worker(worker)
         self.clock = clock
+        self.offered = 0.0
         self._typical: dict[Key, Typical] = {}
 
     def typical(self, key: Key) -> Typical:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from loadtests.simulate.events import Events
@@ -16,8 +16,7 @@ from routing.fleet import Fleet
 from routing.load_board import LoadBoard
 from routing.pickers import Tools
 
-SERVICE_MEMORY = 50.0
-"""Requests over which control averages a service time."""
+FADE = 2.0
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,10 @@ class Gateway:
         self._models = models
         self.board = LoadBoard.create(None, len(servers) * (1 + len(models)), 1)
         fleet = Fleet(self.board, 0, events.clock)
-        self.aperture = Aperture()
+        self.aperture = Aperture(random.Random(seed))
         self.tools = Tools(fleet, self.aperture, random.Random(seed))
         self.endpoints = tuple(self._endpoint(index, fleet) for index in range(len(servers)))
-        self._seen: list[Mapping[str, tuple[float, int]]] = [{} for _ in servers]
-        self._service: list[dict[str, float]] = [{} for _ in servers]
+        self._readings = [{model: Reading(model) for model in models} for _ in servers]
 
     def _endpoint(self, index: int, fleet: Fleet) -> Endpoint:
         endpoint = Endpoint(f"gpu-{index}:8001", NoChannel(), fleet)
@@ -72,28 +70,44 @@ class Gateway:
 
     def scrape(self, delay: float, counters: bool) -> None:
         """Read every server's page: it is known to the workers `delay` seconds later."""
+        now = self._events.now
         for index, server in enumerate(self._servers):
-            own = self.board.in_flight(index)
-            # What runs is not in the page; when something waits, all instances are taken.
-            there = server.pending + (server.parallel if server.pending else 0)
-            services = self._service_times(index, server) if counters else {}
-            self._events.after(delay, self._publish, index, max(0, there - own), self._events.now, services)
+            rows = []
+            for model, reading in self._readings[index].items():
+                slot = self._slot(index, model)
+                service, others = reading.read(server, self.board.in_flight(slot), now)
+                rows.append((slot, service if counters else 0.0, others))
+            self._events.after(delay, self._publish, index, rows, now)
 
-    def _publish(self, index: int, others: float, at: float, services: dict[str, float]) -> None:
-        for model, seconds in services.items():
-            self.board.publish(self._slot(index, model), service=seconds, at=at)
-        known = list(services.values()) or [self.endpoints[index].usual_service]
-        self.board.publish(index, foreign=others * sum(known) / len(known), at=at)
+    def _publish(self, index: int, rows: list[tuple[int, float, float]], at: float) -> None:
+        for slot, service, others in rows:
+            self.board.publish(slot, service=service, foreign=others, at=at)
+        self.board.publish(index, foreign=sum(others for _, _, others in rows), at=at)
 
-    def _service_times(self, index: int, server: Server) -> dict[str, float]:
-        """Compute time over requests, from the counters' deltas, as a mean over the last `SERVICE_MEMORY` requests."""
-        means, seen = self._service[index], self._seen[index]
-        for model, count in server.executed.items():
-            busy_before, count_before = seen.get(model, (0.0, 0))
-            new = count - count_before
-            if new:
-                sample = (server.busy_seconds[model] - busy_before) / new
-                known = means.get(model, sample)
-                means[model] = known + (sample - known) * new / (new + SERVICE_MEMORY)
-        self._seen[index] = {model: (server.busy_seconds[model], count) for model, count in server.executed.items()}
-        return dict(means)
+
+class Reading:
+    """What control makes of the counters of one model at one endpoint, as `gateway.control.load` does: sums fade by e
+    every `FADE` seconds."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._at = 0.0
+        self._seen = (0.0, 0, 0)
+        self._compute = self._requests = self._executions = self._own = 0.0
+
+    def read(self, server: Server, own: int, now: float) -> tuple[float, float]:
+        """The seconds that one request costs, and the seconds of others' work."""
+        model, (compute, requests, executions) = self._model, self._seen
+        self._seen = (server.compute[model], server.executed[model], server.executions[model])
+        elapsed, self._at = now - self._at, now
+        left = math.exp(-elapsed / FADE)
+        self._compute = self._compute * left + self._seen[0] - compute
+        self._requests = self._requests * left + self._seen[1] - requests
+        self._executions = self._executions * left + self._seen[2] - executions
+        self._own = self._own * left + own * elapsed
+        if not self._requests:
+            return 0.0, 0.0
+        batch = self._requests / self._executions
+        service = self._compute / self._requests / batch / server.parallel
+        others = server.waiting[model] + self._compute / FADE - max(own, self._own / FADE)
+        return service, max(0.0, others) * service

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from transcoding.methods import BY_NAME
 
 WARM_UP = 0.1
 """The part of the requests that is not counted: queues fill and service times are learned."""
+ANNOUNCED = 1.0
+AVERAGED = 5.0
+"""Seconds."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class Run:
         self._rng = random.Random(f"{scenario.name} {seed}")
         speeds = [0.25 if index < scenario.slow * scenario.endpoints else 1.0 for index in range(scenario.endpoints)]
         self._rng.shuffle(speeds)
+        self._direct_servers = int(scenario.direct_share * scenario.endpoints) if scenario.direct else 0
         self._servers = [Server(events, speed, scenario.parallel, scenario.batching) for speed in speeds]
         models = list(scenario.models)
         self._gateways = [Gateway(events, self._servers, models, seed + g) for g in range(scenario.gateways)]
@@ -43,6 +48,8 @@ class Run:
             Peers(gateway, self._servers, 1000 * seed + g).choice(choice) for g, gateway in enumerate(self._gateways)
         ]
         self._active = list(range(scenario.gateways))
+        self._loads = [0.0] * scenario.gateways
+        self._offered = [0.0] * scenario.gateways
         self._rates = self._gateway_rates()
         self._latencies: list[float] = []
         self._sent = 0
@@ -50,7 +57,8 @@ class Run:
         self._models = models
         self._shares = [scenario.models[model].share for model in models]
         self._mean = sum(m.mean * m.share for m in scenario.models.values()) / sum(self._shares)
-        self._rate = scenario.load * sum(speeds) * scenario.parallel / self._mean
+        direct = scenario.direct * sum(speeds[: self._direct_servers])
+        self._rate = (scenario.load * sum(speeds) - direct) * scenario.parallel / self._mean
 
     def _gateway_rates(self) -> list[float]:
         count, skew = self._scenario.gateways, self._scenario.skew
@@ -59,23 +67,34 @@ class Run:
     def go(self, requests: int) -> Outcome:
         """Let so many requests come, and wait for the last."""
         events, scenario = self._events, self._scenario
-        self._place()
+        self._announce()
         for index in range(scenario.gateways):
             events.at(self._rng.random() * scenario.period, self._scrape, index)
         if scenario.churn:
             events.at(scenario.churn, self._churn)
         if scenario.direct:
-            for server in self._servers[: int(scenario.direct_share * scenario.endpoints)]:
+            for server in self._servers[: self._direct_servers]:
                 events.at(self._rng.expovariate(1.0), self._direct, server)
         events.at(0.0, self._arrive, requests)
         while len(self._latencies) < requests:
             events.step()
         return self._outcome()
 
+    def _announce(self) -> None:
+        """Each gateway tells its load to the store, as the mean of some seconds; all know it a moment later."""
+        part = 1.0 - math.exp(-ANNOUNCED / AVERAGED)
+        for index, gateway in enumerate(self._gateways):
+            offered = gateway.tools.fleet.offered
+            self._loads[index] += part * ((offered - self._offered[index]) / ANNOUNCED - self._loads[index])
+            self._offered[index] = offered
+        self._place()
+        self._events.after(ANNOUNCED, self._announce)
+
     def _place(self) -> None:
         if self._scenario.members:
+            loads = [self._loads[index] for index in self._active]
             for place, index in enumerate(self._active):
-                self._gateways[index].aperture.place(place, len(self._active))
+                self._gateways[index].aperture.place(place, loads)
 
     def _scrape(self, index: int) -> None:
         self._gateways[index].scrape(self._scenario.delay, self._scenario.counters)
@@ -121,7 +140,7 @@ class Run:
 
     def _outcome(self) -> Outcome:
         counted = sorted(self._latencies[int(WARM_UP * len(self._latencies)) :])
-        busy = sum(sum(server.busy_seconds.values()) for server in self._servers)
+        busy = sum(server.busy_seconds for server in self._servers)
         return Outcome(
             p50=counted[len(counted) // 2] * 1e3,
             p99=counted[int(0.99 * len(counted))] * 1e3,

@@ -31,8 +31,8 @@ class Batching:
 class Server:
     """First come, first served, on `parallel` instances; a batch takes what waits, no longer than that.
 
-    `busy_seconds` and `executed` are what Triton counts by model: compute time and requests, from which control takes
-    the seconds that one request costs.
+    `waiting`, `compute`, `executed` and `executions` are what Triton's metrics say of each model: requests that wait
+    for an instance, compute time (each request of a batch counts the whole batch's), requests, and batches.
     """
 
     def __init__(self, events: Events, speed: float = 1.0, parallel: int = 1, batching: Batching | None = None) -> None:
@@ -42,16 +42,13 @@ class Server:
         self.in_system = 0
         self.work_seconds = 0.0
         self.waiting: Counter[str] = Counter()
-        self.busy_seconds: dict[str, float] = defaultdict(float)
+        self.busy_seconds = 0.0
+        self.compute: dict[str, float] = defaultdict(float)
         self.executed: Counter[str] = Counter()
+        self.executions: Counter[str] = Counter()
         self._events = events
         self._batching = batching or Batching()
         self._queue: deque[Job] = deque()
-
-    @property
-    def pending(self) -> int:
-        """What `nv_inference_pending_request_count` is, over all models: requests that wait for an instance."""
-        return len(self._queue)
 
     def submit(self, job: Job) -> None:
         """A request arrives."""
@@ -80,8 +77,10 @@ class Server:
     def _finish(self, batch: list[Job], seconds: float) -> None:
         self.running -= 1
         model = batch[0].model
-        self.busy_seconds[model] += seconds / self.parallel
+        self.busy_seconds += seconds / self.parallel
+        self.compute[model] += seconds * len(batch)
         self.executed[model] += len(batch)
+        self.executions[model] += 1
         for job in batch:
             self.in_system -= 1
             self.work_seconds -= job.size / self.speed

@@ -1,15 +1,17 @@
 """The endpoint that is expected to answer first.
 
-    expected wait = work there / capacity + service time        (`Endpoint.expected_wait`, in seconds)
-    work there    = seconds of this node's requests in flight + e^(-age/τ) × seconds of others' work when last scraped
+    expected wait = work there / (capacity × own part) + service time       (`Endpoint.expected_wait`, in seconds)
+    work there    = seconds of this node's requests in flight, less what the one being served has done
+                    + seconds of others' work, as usual there and as last scraped × e^(-age/τ)
 
-"Least load in time" with the in-flight correction of a stale poll; compare SMG's `least_load` and Finagle's Peak EWMA,
-`ewma * (pending + 1)`.
+Load in time and corrected by what was sent since the poll, as in SMG's `least_load`, `(queued + in flight since the
+poll) / throughput`; Finagle's Peak EWMA, `ewma × (pending + 1)`, is the same without a poll.
 
-Up to four candidates are all compared. Beyond that it depends on who else sends there. Alone, two random ones and the
-best of the last time are compared: power of two choices with memory (Mitzenmacher, Prabhakar and Shah 2002), which
-costs the same for any number. Among several gateways the own share is compared (`routing.aperture`), where what this
-node knows is nearly exact; only when all of that has `SPILL` requests ahead, four random others are looked at too.
+The own share is looked through (`routing.aperture`; all candidates when there is no other gateway), each time from the
+endpoint after the last choice, in an order of this worker's own, and no further than to one that does nothing and is as
+fast as any. That is up to `LOOKS` endpoints, so a choice costs the same for any number. Looking on from the last choice
+finds who was idle for longest; an order of one's own keeps gateways from going in convoy. When even the best has
+`SPILL` services of work, `OTHERS` random ones outside the share are looked at too.
 """
 
 from __future__ import annotations
@@ -18,16 +20,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from config.pools import Pick
-from routing.aperture import OwnPart
+from routing.aperture import Own
 from routing.call import Call
-from routing.draw import Draw
 from routing.endpoint import Endpoint
 from routing.fleet import Key
 from routing.pickers import Tools
 
-COMPARE_ALL: Final = 4
-SPILL: Final = 2.0
+LOOKS: Final = 16
+SPILL: Final = 1.5
 OTHERS: Final = 4
+AS_FAST: Final = 1.02
+"""Times the fastest service that is known of a model."""
 
 
 class Picker:
@@ -36,52 +39,52 @@ class Picker:
     wants: str = ""
 
     def __init__(self, pick: Pick, tools: Tools) -> None:
+        self._fleet = tools.fleet
         self._clock = tools.fleet.clock
-        self._draw = Draw(tools.rng)
+        self._random = tools.rng.random
         self._aperture = tools.aperture
-        self._turn = 0
 
     def pick(self, candidates: Sequence[Endpoint], call: Call) -> Endpoint:
         """One of `candidates`, which is not empty."""
-        count = len(candidates)
         key = (call.model, call.version)
         now = self._clock()
-        if count <= COMPARE_ALL:
-            return self._of_all(candidates, count, key, now)
-        own = self._aperture.own(candidates)
-        if own is None:
-            return self._of_two(candidates, key, now)
-        return self._of_own(own, candidates, key, now)
+        own = self._aperture.own(candidates, key, now)
+        best = self._best(own, key, now)
+        if not own.whole and best.work(now) >= SPILL * best.usual_service:
+            return self._spill(best, candidates, key, now)
+        return best
 
-    def _of_all(self, candidates: Sequence[Endpoint], count: int, key: Key, now: float) -> Endpoint:
-        first = self._draw.first(candidates, now)
-        best = candidates[first]
+    def _best(self, own: Own, key: Key, now: float) -> Endpoint:
+        parts, turn = own.parts, own.turn
+        count = len(parts)
+        good = AS_FAST * self._fleet.typical(key).fastest
+        best: Endpoint | None = None
+        least = 0.0
+        for _ in range(LOOKS if count > LOOKS else count):
+            turn = (turn + 1) % count
+            endpoint, part = parts[turn]
+            if (own.uneven or now < endpoint.warm_at) and not self._takes(own, endpoint, now):
+                continue
+            wait = endpoint.expected_wait(key, now, part)
+            if best is None or wait < least:
+                best, least, own.turn = endpoint, wait, turn
+                if wait <= good:
+                    break
+        if best is None:
+            own.turn = turn
+            return parts[turn].endpoint
+        return best
+
+    def _takes(self, own: Own, endpoint: Endpoint, now: float) -> bool:
+        """Its turn comes as often as its capacity is of the heaviest weight."""
+        return self._random() * own.heaviest < endpoint.capacity(now)
+
+    def _spill(self, best: Endpoint, candidates: Sequence[Endpoint], key: Key, now: float) -> Endpoint:
         least = best.expected_wait(key, now)
-        for offset in range(1, count):
-            other = candidates[(first + offset) % count]
+        count = len(candidates)
+        for _ in range(OTHERS):
+            other = candidates[int(self._random() * count)]
             wait = other.expected_wait(key, now)
             if wait < least:
                 best, least = other, wait
-        return best
-
-    def _of_two(self, candidates: Sequence[Endpoint], key: Key, now: float) -> Endpoint:
-        a, b = self._draw.two(candidates, now)
-        return a if a.expected_wait(key, now) <= b.expected_wait(key, now) else b
-
-    def _of_own(self, own: tuple[OwnPart, ...], candidates: Sequence[Endpoint], key: Key, now: float) -> Endpoint:
-        count = len(own)
-        self._turn = turn = (self._turn + 1) % count
-        best = own[turn].endpoint
-        least = best.expected_wait(key, now)
-        for offset in range(1, count):
-            part = own[(turn + offset) % count]
-            wait = part.endpoint.expected_wait(key, now)
-            if wait < least:
-                best, least = part.endpoint, wait
-        if best.work(now) >= SPILL * best.usual_service:
-            for _ in range(OTHERS):
-                other = candidates[self._draw.one(candidates, now)]
-                wait = other.expected_wait(key, now)
-                if wait < least:
-                    best, least = other, wait
         return best

@@ -78,7 +78,7 @@ def test_a_changed_set_of_candidates_is_no_trouble(kind: str) -> None:
 @each_kind
 def test_one_of_several_gateways_picks_from_candidates_too(kind: str) -> None:
     aperture = Aperture()
-    aperture.place(2, 8)
+    aperture.place(2, [1.0] * 8)
     picked = picks(a_picker(kind, aperture), endpoints(64), 640, hold=True)
     assert max(picked.values()) < 100
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from routing.endpoint import FIRST_SHARE
+from routing.endpoint import CAUTION, FIRST_SHARE, MOST_DONE
 from tests.support.fleet import KEY, Node
 from tests.support.pools import State, a_call, an_endpoint
 
@@ -84,7 +84,7 @@ def test_others_work_counts_in_seconds() -> None:
     node = Node(2)
     node.serve(0.02)
     node.others(0, 0.3)
-    assert node.wait(0) == pytest.approx(0.32)
+    assert node.wait(0) == pytest.approx(0.02 + CAUTION * 0.3)
     assert node.wait(1) == pytest.approx(0.02)
 
 
@@ -112,7 +112,7 @@ def test_a_burst_of_others_is_forgotten_faster_than_what_they_always_have() -> N
         for node in (burst, steady):
             node.wait()
             node.clock.now += 0.1
-    assert burst.wait() < 0.2 < steady.wait()
+    assert burst.wait() < 0.3 < 0.6 < steady.wait()
 
 
 def test_weight_divides_what_is_ahead() -> None:
@@ -153,10 +153,29 @@ def test_measurements_outlive_a_change_of_the_inventory() -> None:
     assert endpoint.expected_wait(KEY, node.clock.now) == pytest.approx(0.3)
 
 
+def test_the_request_that_is_served_counts_less_as_time_goes_by() -> None:
+    node = Node(1)
+    node.serve(0.1)
+    first = node.endpoints[0].take(CALL)
+    node.endpoints[0].take(CALL)
+    assert node.wait() == pytest.approx(0.3)
+    node.clock.now += 0.02
+    assert node.wait() == pytest.approx(0.28)
+    node.clock.now += 0.07
+    assert node.wait() == pytest.approx(0.3 - 0.1 * MOST_DONE)
+    first.release()
+    assert node.wait() == pytest.approx(0.2)
+
+
 def test_a_stuck_endpoint_looks_ever_worse() -> None:
     node = Node(2)
     node.serve(0.02)
-    for _ in range(50):
-        node.endpoints[0].take(CALL)
-    assert node.wait(0) > 0.9
+    node.endpoints[0].take(CALL)
+    waits = []
+    for _ in range(20):
+        node.clock.now += 0.1
+        waits.append(node.wait(0))
+    assert waits[0] < 0.1
+    assert all(later >= earlier for earlier, later in pairwise(waits))
+    assert waits[-1] > 1.5
     assert math.isclose(node.wait(1), 0.02)

@@ -7,9 +7,12 @@ from collections import Counter
 import pytest
 
 from config.pools import Pick
-from routing.pickers import Picker, make
-from tests.support.fleet import Node
-from tests.support.pools import a_call
+from routing.endpoint import Endpoint
+from routing.fleet import Key
+from routing.pickers import Picker, Tools, make
+from routing.pickers.expected_wait import LOOKS
+from tests.support.fleet import KEY, Node
+from tests.support.pools import ScriptedChannel, a_call
 
 CALL = a_call("m", "1")
 
@@ -64,14 +67,32 @@ def test_a_burst_between_scrapes_does_not_herd() -> None:
     assert picked["1:1"] == max(picked.values())
 
 
-def test_of_many_alone_the_better_of_two_is_picked() -> None:
+def test_of_many_the_one_that_was_idle_for_longest_is_picked() -> None:
     node = Node(50)
     node.serve(0.02)
     for _ in range(100):
         node.endpoints[7].take(CALL)
-    picked = Counter(a_picker(node).pick(node.endpoints, CALL).address for _ in range(3000))
+    picker = a_picker(node)
+    picked = [picker.pick(node.endpoints, CALL).address for _ in range(98)]
     assert "7:1" not in picked
-    assert len(picked) == 49
+    assert picked[:49] == picked[49:]
+    assert len(set(picked)) == 49
+
+
+def test_no_more_are_looked_at_than_a_bound() -> None:
+    looks: list[Endpoint] = []
+
+    class Counted(Endpoint):
+        def expected_wait(self, key: Key, now: float, part: float = 1.0) -> float:
+            looks.append(self)
+            return super().expected_wait(key, now, part)
+
+    tools = Tools()
+    endpoints = tuple(Counted(f"{number}:1", ScriptedChannel(), tools.fleet) for number in range(500))
+    for endpoint in endpoints:
+        endpoint.take(CALL)
+    make(Pick("expected_wait"), tools).pick(endpoints, CALL)
+    assert len(set(looks)) == len(looks) == LOOKS
 
 
 def held(node: Node, times: int) -> Counter[str]:
@@ -87,10 +108,9 @@ def held(node: Node, times: int) -> Counter[str]:
 def test_one_of_several_gateways_stays_in_its_share_until_that_is_busy() -> None:
     node = Node(64)
     node.serve(0.02)
-    node.aperture.place(2, 8)
-    own = node.aperture.own(node.endpoints)
-    assert own is not None
-    mine = {part.endpoint.address for part in own}
+    node.aperture.place(2, [1.0] * 8)
+    own = node.aperture.own(node.endpoints, KEY, node.clock.now)
+    mine = {part.endpoint.address for part in own.parts}
     assert held(node, 8) == dict.fromkeys(mine, 1)
     assert held(node, 4).keys() <= mine
     everywhere = held(node, 80)
@@ -99,13 +119,10 @@ def test_one_of_several_gateways_stays_in_its_share_until_that_is_busy() -> None
 
 @pytest.mark.parametrize("nodes", [7, 12])
 def test_part_of_an_endpoint_gets_part_of_the_load(nodes: int) -> None:
-    node = Node(64)
-    node.serve(0.02)
     picked: Counter[str] = Counter()
     for place in range(nodes):
-        node.aperture.place(place, nodes)
         each = Node(64)
         each.serve(0.02)
-        each.aperture.place(place, nodes)
+        each.aperture.place(place, [1.0] * nodes)
         picked += held(each, 640 // nodes)
     assert max(picked.values()) <= 20
