@@ -131,6 +131,29 @@ def _serve_alone(config: Config, parts: Parts) -> int:
         return runner.run(_until_signal(lambda: Single(config, parts.data_plane)))
 
 
+def explain(options: argparse.Namespace, parts: Parts) -> int:
+    """Say where a request goes and why."""
+    import orjson
+
+    from gateway import explain_command as asked
+
+    if options.file is None and options.live is None:
+        raise CommandError("expected FILE, or --live ADMIN")
+    try:
+        file = None if options.file is None else asked.from_file(parts.load(options.file), options)
+        told = asked.from_admin(options) if options.live is not None else file
+    except asked.ExplainError as error:
+        raise CommandError(str(error), Exit.FAILED) from error
+    assert told is not None
+    if options.output == "json":
+        print(orjson.dumps(told, option=orjson.OPT_INDENT_2).decode())
+    else:
+        print(asked.render(told), end="")
+        if file is not None and file is not told and asked.differs(told, file):
+            print(f"note        {options.file} decides otherwise than the running gateway")
+    return Exit.OK
+
+
 # Roles of the supervisor's children
 
 
@@ -198,6 +221,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_check(commands)
     _add_serve(commands)
+    _add_explain(commands)
     _command(commands, "version", version, "print the version", "penstock version")
     for name, role, number in (("control", control, "--workers"), ("worker", worker, "--index")):
         child = commands.add_parser(name)
@@ -242,6 +266,28 @@ def _add_serve(commands: Any) -> None:
         "--workers", type=_workers, metavar="N", help="worker processes, or auto (default: what the file says)"
     )
     _add_log_level(command)
+
+
+def _add_explain(commands: Any) -> None:
+    examples = (
+        "penstock explain gateway.yaml --model resnet50 -H 'x-model-version: 2'\n"
+        "  penstock explain gateway.yaml --model resnet50 --live 127.0.0.1:9090   with its endpoints\n"
+        "  penstock explain --live 127.0.0.1:9090 --model resnet50 -o json"
+    )
+    text = "say where a request goes and why: route, rule or bucket, policies, endpoints; a file alone opens no socket"
+    command = _command(commands, "explain", explain, text, examples)
+    command.add_argument("file", metavar="FILE", nargs="?", help="the configuration; with --live it is only compared")
+    command.add_argument("--model", required=True, help="the model that the client asks for")
+    command.add_argument("--version", metavar="N", help="the version that the client asks for")
+    command.add_argument(
+        "-H", "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header or gRPC metadata"
+    )
+    command.add_argument("--api", choices=("rest", "grpc"), default="rest", help="how the client speaks")
+    command.add_argument("--method", choices=("infer", "stream", "generate"), default="infer", help="what it calls")
+    command.add_argument("--principal", default="", metavar="NAME", help="who calls")
+    command.add_argument("--address", default="", metavar="IP", help="where the client connects from")
+    command.add_argument("--live", metavar="ADMIN", help="ask this admin port: host:port, a URL or unix:/path")
+    command.add_argument("-o", "--output", choices=("text", "json"), default="text", help="for people or programs")
 
 
 def _add_log_level(command: argparse.ArgumentParser) -> None:

@@ -62,10 +62,11 @@ class Call:
         self.attempts = 0
         self.deaths = 0
 
-    def mark(self, parameters: Mapping[str, object]) -> None:
-        """Take over from the request's parameters whether its sequence starts or ends with it."""
+    def mark(self, parameters: Mapping[str, object]) -> Call:
+        """Take over from the request's parameters whether its sequence starts or ends with it; the same call."""
         self.sequence_start = parameters.get("sequence_start") is True
         self.sequence_end = parameters.get("sequence_end") is True
+        return self
 
     def again(self) -> Call:
         """The same request as a call of its own, to be sent beside this one: not to where this one was."""

@@ -1,4 +1,4 @@
-"""The admin port: `/healthz`, `/readyz`, `/metrics` and `/v1/fleet`, on aiohttp.
+"""The admin port: `/healthz`, `/readyz`, `/metrics`, `/v1/fleet` and `/v1/explain`, on aiohttp.
 
 On a loopback address the Host header must name the loopback: a web page can make a browser send requests to 127.0.0.1
 under its own name (DNS rebinding), but not under another.
@@ -9,11 +9,14 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 from aiohttp import web
 from aiohttp.typedefs import Middleware
+
+if TYPE_CHECKING:
+    from gateway.explain import Question
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +25,8 @@ PATHS = {
     "/healthz": "200 while this process runs",
     "/readyz": "200 when the gateway takes traffic, else 503 and what is missing",
     "/metrics": "Prometheus text, or OpenMetrics if the Accept header asks for it",
+    "/v1/explain": "where a request goes and why: ?model=NAME, and if wanted version, header=NAME:VALUE (repeated), "
+    "api=rest|grpc, method=infer|stream|generate, principal, address",
     "/v1/fleet": "the live state of all endpoints and their models; ?pool=NAME and ?model=NAME narrow it",
 }
 
@@ -36,6 +41,9 @@ class Source(Protocol):
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """The exposition and its content type."""
+
+    def explain(self, question: Question) -> dict[str, Any]:
+        """Where a request goes and why, as JSON."""
 
     def fleet_view(self, pool: str, model: str) -> dict[str, Any]:
         """The live state of the endpoints, as JSON; of one pool or model if they are not ""."""
@@ -58,11 +66,50 @@ def application(source: Source, hosts: frozenset[str] | None = None) -> web.Appl
     async def fleet(request: web.Request) -> web.Response:
         return _json(200, source.fleet_view(request.query.get("pool", ""), request.query.get("model", "")))
 
+    async def explain(request: web.Request) -> web.Response:
+        return _json(200, source.explain(question_of(request)))
+
     app = web.Application(middlewares=[_errors_as_json, _host_guard(hosts)])
     app.on_response_prepare.append(_hide_server)
-    pages = (("/healthz", healthz), ("/readyz", readyz), ("/metrics", metrics), ("/v1/fleet", fleet))
+    pages = (
+        ("/healthz", healthz),
+        ("/readyz", readyz),
+        ("/metrics", metrics),
+        ("/v1/fleet", fleet),
+        ("/v1/explain", explain),
+    )
     app.add_routes([web.get(path, page) for path, page in pages])
     return app
+
+
+def question_of(request: web.Request) -> Question:
+    """The request that the query describes. Raises `HTTPBadRequest` that names the parameter."""
+    from gateway.explain import Question, headers_of
+
+    query = request.query
+    choices = {"api": ("rest", "grpc"), "method": ("infer", "stream", "generate")}
+    for name in query:
+        if name not in ("model", "version", "header", "principal", "address", *choices):
+            raise web.HTTPBadRequest(reason=f"{name}: there is no such parameter")
+    if not query.get("model"):
+        raise web.HTTPBadRequest(reason="model: expected the name of a model")
+    chosen = {}
+    for name, allowed in choices.items():
+        chosen[name] = query.get(name, allowed[0])
+        if chosen[name] not in allowed:
+            raise web.HTTPBadRequest(reason=f"{name}: expected one of {', '.join(allowed)}")
+    try:
+        headers = headers_of(query.getall("header", []))
+    except ValueError as error:
+        raise web.HTTPBadRequest(reason=" ".join(str(error).split())) from error
+    return Question(
+        query["model"],
+        query.get("version", ""),
+        headers,
+        principal=query.get("principal", ""),
+        address=query.get("address", ""),
+        **chosen,
+    )
 
 
 class AdminServer:

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from config.schema import Config, Route
 from gateway.control.fleet import Fleet
@@ -25,7 +25,11 @@ from gateway.telemetry.totals import Totals
 from gateway.version import version
 from gateway.world import EndpointState, Hello, Outcome, Report, World
 from routing.discovery import Source
+from routing.fleet import Fleet as RequestFleet
 from routing.load_board import LoadBoard
+
+if TYPE_CHECKING:
+    from gateway.explain import Question
 
 TRITON_GRACE = 3.0
 """Seconds that Tritons get to end when the gateway does: nobody asks them any more."""
@@ -212,6 +216,13 @@ class Plane:
     def fleet_view(self, pool: str, model: str) -> dict[str, Any]:
         """All endpoints of one pool or, for "", of all; with one model or, for "", all of them. For `/v1/fleet`."""
         return describe(self.fleet, self._pools, pool, model, monotonic())
+
+    def explain(self, question: Question) -> dict[str, Any]:
+        """Where a request goes and why. For `/v1/explain`."""
+        from gateway.explain import Known, explain  # what decides on requests is large, and control seldom asks
+
+        known = Known(self._pools, RequestFleet(self.board), self._totals.values().gauges)
+        return explain(self.config, question, known)
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
         """The exposition that the `Accept` header asks for, and its content type."""

@@ -232,7 +232,7 @@ class InferSession:
 
     def _call(self, variant: Variant, envelope: oip_grpc.Envelope) -> Call:
         """The call for one request, which goes to `variant`. Raises `GatewayError`."""
-        call = Call(
+        return Call(
             METHOD,
             variant.model or envelope.model,
             self._choices.version(variant, envelope),
@@ -242,10 +242,7 @@ class InferSession:
             sequence=sequence_of(envelope),
             route=variant.route,
             variant=variant.name,
-        )
-        if call.sequence:
-            call.mark(envelope.parameters)
-        return call
+        ).mark(envelope.parameters)
 
     async def _upstream_for(self, pool: Pool, call: Call) -> Upstream:
         """The endpoint in use that serves the model, else the pool's choice. A sequence's requests go to the endpoint

@@ -78,8 +78,7 @@ class RestService:
         variant = route.only
         route.in_flight.value += 1
         started = perf_counter()
-        code = 0
-        inflated = 0
+        code = inflated = 0
         told = NOTHING_TOLD
         try:
             deadline = route.deadline(self._loop, listener.deadlines.request)

@@ -11,6 +11,7 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from deploy.triton import Triton
+from tests.support.dns_server import DnsServer
 from tests.support.gateway import Gateway
 from tests.support.sequence_clients import MODEL, SequenceClients
 from tests.support.triton import own_triton, start_tritons
@@ -73,3 +74,31 @@ def test_when_a_triton_is_killed_its_sequences_are_lost_by_name_and_no_others() 
         tritons = [first, second]
         with Gateway([triton.grpc_address for triton in tritons], workers=2) as gateway:
             asyncio.run(main(gateway, tritons))
+
+
+def test_an_endpoint_that_dns_adds_in_the_middle_loses_no_sequence() -> None:
+    name = "_grpc._tcp.triton.test"
+
+    def records(count: int) -> list[str]:
+        return [f"0 1 {triton.grpc_port} host.test." for triton in tritons[:count]]
+
+    async def main(gateway: Gateway) -> dict[int, list[int]]:
+        running = asyncio.ensure_future(run_all(gateway.address, gateway.address, old))
+        await asyncio.sleep(0.3)
+        server.set(name, "SRV", *records(2), ttl=1)
+        async with asyncio.timeout(20):
+            while tritons[1].grpc_address not in await asyncio.to_thread(lambda: gateway.admin("/v1/fleet")[1]):
+                assert not running.done(), "the sequences were over too early"
+                await asyncio.sleep(0.05)
+        new = await run_all(gateway.address, gateway.address, fresh)
+        return await running | new
+
+    tritons = start_tritons(2, [MODEL])
+    old, fresh = plans(200, first=10_000, steps=20), plans(200, first=20_000)
+    with DnsServer() as server:
+        server.set("host.test", "A", "127.0.0.1", ttl=1)
+        server.set(name, "SRV", *records(1), ttl=1)
+        pool = {"discover": {"srv": name, "nameserver": server.address}, "readiness": {"interval": 0.2}}
+        with Gateway([], workers=2, settings={"pools": {"tritons": pool}}) as gateway:
+            got = asyncio.run(main(gateway))
+    assert got == {sequence: list(accumulate(values)) for sequence, values in (old | fresh).items()}

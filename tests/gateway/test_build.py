@@ -307,3 +307,24 @@ def test_before_control_knows_anything_the_connection_decides() -> None:
         assert endpoint.reason == "for another reason"
 
     run(use)
+
+
+def test_the_endpoints_are_those_that_control_tells_not_those_of_the_file() -> None:
+    def found(*addresses: str) -> World:
+        states = tuple(msgspec.structs.replace(a_state("", READY), address=each) for each in addresses)
+        return World(1, a_config("127.0.0.1:1"), {"p": states})
+
+    async def use(builder: Builder) -> None:
+        first = builder.build(found("127.0.0.1:2", "127.0.0.1:3"))
+        pool = first.pools["p"]
+        kept = pool.endpoints[1]
+        assert [endpoint.address for endpoint in pool.endpoints] == ["127.0.0.1:2", "127.0.0.1:3"]
+        second = builder.build(found("127.0.0.1:3", "127.0.0.1:4"))
+        assert second is first
+        assert pool.endpoints[0] is kept
+        assert [endpoint.address for endpoint in pool.candidates("m", "")] == ["127.0.0.1:3", "127.0.0.1:4"]
+        await eventually(lambda: not builder._retiring)
+        builder.build(found())
+        assert pool.endpoints == ()
+
+    run(use)

@@ -32,13 +32,8 @@ class DnsServer:
         self.tcp = 0
         self._zone: dict[tuple[str, str], tuple[int, tuple[str, ...]]] = {}
         self._failures: dict[tuple[str, str], str] = {}
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", 0))
+        self._udp, self._listener = pair_of_sockets()
         self.port = self._udp.getsockname()[1]
-        self._listener = socket.socket()
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", self.port))
-        self._listener.listen()
         self._ended = False
         self._threads = [threading.Thread(target=each) for each in (self._serve_udp, self._serve_tcp)]
 
@@ -122,3 +117,20 @@ class DnsServer:
         elif not any(key[0] == name for key in self._zone):
             reply.set_rcode(dns.rcode.NXDOMAIN)
         return reply
+
+
+def pair_of_sockets() -> tuple[socket.socket, socket.socket]:
+    """One for datagrams and one that listens, on the same port."""
+    for _ in range(50):
+        udp, listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        udp.bind(("127.0.0.1", 0))
+        try:
+            listener.bind(udp.getsockname())
+        except OSError:  # somebody else's
+            udp.close()
+            listener.close()
+            continue
+        listener.listen()
+        return udp, listener
+    raise OSError("no port that is free for UDP and TCP")

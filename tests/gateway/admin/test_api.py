@@ -108,7 +108,7 @@ def test_an_unknown_path_tells_the_known_ones() -> None:
         for path in ("/", "/nothing", "/healthz/", "/metrics/x"):
             status, body, _ = await bench.ask("GET", path)
             assert status == 404
-            assert set(json.loads(body)["paths"]) == {"/healthz", "/readyz", "/metrics", "/v1/fleet"}
+            assert set(json.loads(body)["paths"]) == {"/healthz", "/readyz", "/metrics", "/v1/fleet", "/v1/explain"}
 
     play(scene)
 

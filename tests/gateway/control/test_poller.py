@@ -280,3 +280,101 @@ def test_endpoints_and_states_are_in_one_order() -> None:
         assert states == [one.address for one in bench.pollers.endpoints()["p"]] == list(bench.scripts)
 
     play(lambda: Bench(3), scene)
+
+
+class Moving:
+    """A source whose endpoints a test changes."""
+
+    failure = ""
+
+    def __init__(self, *addresses: str) -> None:
+        self.endpoints = tuple(map(Endpoint, addresses))
+        self.changed: Callable[[], None] = lambda: None
+
+    def current(self) -> tuple[Endpoint, ...]:
+        return self.endpoints
+
+    async def run(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+        changed()
+        await asyncio.Event().wait()
+
+    def move(self, *endpoints: Endpoint) -> None:
+        self.endpoints = endpoints
+        self.changed()
+
+
+class MovingBench(Bench):
+    """Pool `p` has what its source says of two scripted clients."""
+
+    def __init__(self, *addresses: str) -> None:
+        super().__init__(2)
+        self.source = Moving(*addresses)
+        pool = Pool(readiness=Readiness(interval=60.0, failures=2))
+        self.pollers = Pollers(
+            {"p": pool}, self._changed, self.metrics, self.scripts.__getitem__, sources={"p": self.source}
+        )
+
+    def states(self) -> dict[str, bool]:
+        return {state.address: state.live for state in self.pollers.states()["p"]}
+
+
+ONE, TWO = "gpu-0:8001", "gpu-1:8001"
+
+
+def test_endpoints_come_and_go_as_their_source_says() -> None:
+    async def scene(bench: Bench) -> None:
+        assert isinstance(bench, MovingBench)
+        await bench.pollers.first()
+        assert bench.states() == {ONE: True}
+        bench.source.move(Endpoint(TWO), Endpoint(ONE))
+        assert list(bench.states()) == [TWO, ONE]
+        await eventually(lambda: bench.states()[TWO])
+        assert bench.script.begun == 1, "who stays is not polled anew"
+        bench.source.move(Endpoint(TWO))
+        await eventually(lambda: bench.script.closed)
+        assert bench.states() == {TWO: True}
+        assert bench.metrics.gauge("penstock_endpoint_ready", ("p", ONE)).value == 0
+        changes = bench.changes
+        bench.source.move(Endpoint(TWO))
+        assert bench.changes == changes
+        bench.source.move(Endpoint(TWO, weight=3.0))
+        assert bench.changes == changes + 1
+        assert bench.pollers.endpoints()["p"] == (Endpoint(TWO, weight=3.0),)
+
+    play(lambda: MovingBench(ONE), scene)
+
+
+def test_who_waits_for_a_poll_of_an_endpoint_that_goes_waits_no_longer() -> None:
+    async def scene(bench: Bench) -> None:
+        assert isinstance(bench, MovingBench)
+        await bench.pollers.first()
+        bench.script.gate.clear()
+        refresh = asyncio.get_running_loop().create_task(bench.pollers.refresh("p"))
+        await eventually(lambda: bench.script.begun == 2)
+        bench.source.move(Endpoint(TWO))
+        await refresh
+
+    play(lambda: MovingBench(ONE), scene)
+
+
+def test_workers_do_not_wait_for_ever_for_a_source_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_ANSWER", 0.05)
+
+    class Silent(Moving):
+        failure = "nobody answers"
+
+        async def run(self, changed: Callable[[], None]) -> None:
+            await asyncio.Event().wait()
+
+    def made() -> Bench:
+        bench = Bench()
+        bench.pollers = Pollers({"p": Pool()}, bench._changed, bench.metrics, sources={"p": Silent()})
+        return bench
+
+    async def scene(bench: Bench) -> None:
+        await bench.pollers.first()
+        assert bench.pollers.states() == {"p": ()}
+        assert bench.pollers.failures() == {"p": "nobody answers"}
+
+    play(made, scene)

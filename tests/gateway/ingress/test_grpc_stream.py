@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from gateway.ingress import grpc_stream as module
-from tests.support.data_plane import PlaneThread, a_config, a_plane, a_route
+from tests.support.data_plane import PlaneThread, a_config, a_plane, a_route, a_state
 from tests.support.deadline import until
 from tests.support.grpc_backend import grpc_backend
 from tests.support.h2_client import framed, h2_client
@@ -286,7 +286,7 @@ class TestEnds:
             talk = Talk(plane)
             talk.say(request_of())
             until(lambda: old.called("streamed"), 5)
-            plane.apply(config=a_config(new.address, listen=plane.config.listen), states={"p": ()})
+            plane.apply(config=a_config(new.address, listen=plane.config.listen), states={"p": (a_state(new.address),)})
             gate.set()
             assert said(talk.hear()[0]) == [1, 2, 3]
             talk.say(request_of(numbers=[5]))
