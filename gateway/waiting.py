@@ -67,23 +67,22 @@ class WaitingRoom:
         self._requests.value += 1
         self._bytes.value += size
         ended: Ended = "cancelled"
+        limit = self._loop.time() + self.models.load_timeout
         try:
-            ended, failure = answer(call.model, await self._wait(load, call))
+            until = limit if call.deadline is None else min(limit, call.deadline)
+            async with asyncio.timeout_at(until):
+                outcome = await asyncio.shield(load.outcome)
+            ended, failure = answer(call.model, outcome)
             if failure is not None:
                 raise failure
         except TimeoutError:
             ended = "deadline"
-            raise too_late(call, load.progress, self._loop.time()) from None
+            raise too_late(call, load.progress, limit) from None
         finally:
             self._count(ended)
             load.waiting -= 1
             self._requests.value -= 1
             self._bytes.value -= size
-
-    async def _wait(self, load: _Load, call: Call) -> Outcome:
-        limit = self._loop.time() + self.models.load_timeout
-        async with asyncio.timeout_at(limit if call.deadline is None else min(limit, call.deadline)):
-            return await asyncio.shield(load.outcome)
 
     def _begin(self, model: str) -> _Load:
         load = self._loads[model] = _Load(self._loop.create_future())
@@ -140,9 +139,9 @@ def answer(model: str, outcome: Outcome) -> tuple[Ended, GatewayError | None]:
     return "busy", unavailable(f"model '{model}' is not loaded: {outcome.reason}")
 
 
-def too_late(call: Call, progress: str, now: float) -> GatewayError:
-    """Neither loaded nor failed in time: that of the call, or that of a load."""
-    if call.deadline is not None and call.deadline <= now:
+def too_late(call: Call, progress: str, limit: float) -> GatewayError:
+    """Neither loaded nor failed in time: by the deadline of the call, or by the `limit` of a load."""
+    if call.deadline is not None and call.deadline <= limit:
         text = f"the deadline came before model '{call.model}' was loaded: {progress}"
         return GatewayError(Code.DEADLINE_EXCEEDED, text, fault=Fault.BUSY)
     return unavailable(f"model '{call.model}' was not loaded in time: {progress}")

@@ -84,6 +84,13 @@ class Keeper:
             return Outcome("unknown", f"pool '{self._name}' does not load models on demand")
         return await self.on_demand.load(model, tell)
 
+    def apply(self, pool: Pool) -> None:
+        """Have its Tritons and models as this says from now on; the kind of pool and the mode stay."""
+        if self.managed is not None:
+            self.managed.apply(pool)
+        self.desired.apply(pool.models)
+        self.on_demand.apply(pool.models)
+
     def troubles(self) -> list[str]:
         """What is wrong with its Tritons and models, one sentence each."""
         managed = self.managed.troubles() if self.managed is not None else []
@@ -138,6 +145,11 @@ class Keepers:
         async with asyncio.TaskGroup() as group:
             for name, keeper in self._keepers.items():
                 group.create_task(keeper.run(), name=f"keeper of {name}")
+
+    def apply(self, config: Config) -> None:
+        """Have the Tritons and models of the pools that are kept as this says from now on."""
+        for name, keeper in self._keepers.items():
+            keeper.apply(config.pools[name])
 
     def wake(self) -> None:
         """Endpoints changed."""

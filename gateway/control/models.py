@@ -165,6 +165,7 @@ class DesiredModels:
                     if action == "replace":
                         await self._sites.remove(address, wanted.name, self._models.load_timeout, in_use=True)
                     await self._load(address, wanted)
+                    await self._sites.fleet.refresh(address)  # before the next endpoint's turn
                 _log.info("reloaded a model", extra={"pool": self._pool, "endpoint": address, "model": wanted.name})
         except ModelError as error:
             failure = self._failures.add(key, str(error))

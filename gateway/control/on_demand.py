@@ -227,7 +227,9 @@ class OnDemand:
         residents = await self._residents.of(address, fresh) if state is not None else None
         if state is None or residents is None:
             return None
-        return Host(address, residents, state.models.keys(), self._sites.fleet.wait(address))
+        bounded = self._models.memory is not None
+        taken = self._residents.taken(address, len(residents)) if bounded else 0
+        return Host(address, residents, state.models.keys(), self._sites.fleet.wait(address), taken=taken)
 
     def _is_ready(self, model: str) -> bool:
         """By what the workers were told: an endpoint may have it, but be about to unload it."""

@@ -44,14 +44,15 @@ class Resident(NamedTuple):
 
 
 class Host(NamedTuple):
-    """An endpoint: what it has, what its repository has, the seconds of work that wait there, and how many models wait
-    to be loaded there."""
+    """An endpoint: what it has, what its repository has, the seconds of work that wait there, how many models wait to
+    be loaded there, and how many bytes its models take now, by measurement; 0 if nobody can tell."""
 
     address: str
     residents: Mapping[str, Resident]
     known: Collection[str]
     wait: float = 0.0
     queue: int = 0
+    taken: int = 0
 
 
 class Place(NamedTuple):
@@ -116,7 +117,7 @@ class Placement:
         """What must go from an endpoint, the longest unused first; None if even that is not enough."""
         bound = self._models.memory
         count = len(host.residents) + 1 - self._models.max_loaded
-        excess = sum(map(self.size, host.residents)) + self.size(model) - bound if bound is not None else 0
+        excess = self._taken(host) + self.size(model) - bound if bound is not None else 0
         may_go = [name for name, each in host.residents.items() if each.may_go(now, idle)]
         may_go.sort(key=lambda name: (host.residents[name].last, name))
         evict = []
@@ -126,6 +127,10 @@ class Placement:
             count -= 1
             excess -= self.size(name)
         return tuple(evict) if count <= 0 and excess <= 0 else None
+
+    def _taken(self, host: Host) -> int:
+        """Bytes that its models take: models grow with use, and what was never used has yet to."""
+        return max(host.taken, sum(map(self.size, host.residents)))
 
     def spread(self, hosts: Sequence[Host], now: float) -> tuple[str, Place] | None:
         """The busiest of the models whose every copy has more than `spread_wait` seconds of work before it, and where a
@@ -168,7 +173,7 @@ class Placement:
         found = []
         bound = self._models.memory
         for host in hosts if bound is not None else ():
-            excess = sum(map(self.size, host.residents)) - (bound or 0)
+            excess = self._taken(host) - (bound or 0)
             may_go = sorted((each.last, name) for name, each in host.residents.items() if each.may_go(now))
             while excess > 0 and may_go:
                 _, name = may_go.pop(0)

@@ -87,11 +87,11 @@ class Plane:
         self.board = board or LoadBoard.create(None, BOARD_SLOTS, max(1, workers))
         self.fleet = Fleet(self.board, Slots(self.board, slots), self._metrics, self._moved)
         self._generations = Generations(self._lagging)
-        self._withdrawals = Withdrawals(self.board, self._publish, self._generations.reached)
-        self._keepers = Keepers(
-            config, self._metrics, self._withdrawals, self._told, self._refresh_one, ground, self.fleet.gpu_memory
+        self.withdrawals = Withdrawals(self.board, self._publish, self._generations.reached)
+        self.keepers = Keepers(
+            config, self._metrics, self.withdrawals, self._told, self._refresh_one, ground, self.fleet.gpu_memory
         )
-        sources = {**self._keepers.sources(), **(sources or {})}
+        sources = {**self.keepers.sources(), **(sources or {})}
         self._pollers = Pollers(config.pools, self._changed, self._metrics, client, self.fleet.paged, sources)
         self._workers = {index: _Worker() for index in range(workers)}
         self._publishers: list[Callable[[World], None]] = []
@@ -122,11 +122,11 @@ class Plane:
             await self._pollers.first()
             self._polled = True
             self._publish()
-            group.create_task(self._keepers.run(), name="keepers")
+            group.create_task(self.keepers.run(), name="keepers")
 
     async def close(self, grace: float = TRITON_GRACE) -> None:
         """End the Tritons that this gateway runs, when `run` has ended and the workers have."""
-        await self._keepers.stop(grace)
+        await self.keepers.stop(grace)
 
     def drain(self) -> None:
         """Fail readiness, here and at the workers, from now on."""
@@ -189,7 +189,7 @@ class Plane:
 
     async def load(self, pool: str, model: str, tell: Callable[[str], None]) -> Outcome:
         """Have a model loaded that a request needs."""
-        return await self._keepers.load(pool, model, tell)
+        return await self.keepers.load(pool, model, tell)
 
     # What the admin port shows
 
@@ -204,7 +204,11 @@ class Plane:
                 reasons.append(f"worker {index}: {reason}")
         states, failures = self._pollers.states(), self._pollers.failures()
         for position, route in enumerate(self.config.routes):
-            if not any(state.live for pool in route.pools for state in states[pool]):
+            if self._has_live(route):
+                continue
+            if any(state.live for pool in route.pools for state in states[pool]):
+                reasons.append(f"route {_label(route, position)}: the workers are not told of its endpoints yet")
+            else:
                 dead = "; ".join(_dead(pool, states[pool], failures.get(pool, "")) for pool in route.pools)
                 reasons.append(f"route {_label(route, position)}: {dead}")
         return reasons
@@ -250,13 +254,13 @@ class Plane:
             return self._generation
         self._generation += 1
         polled = self.fleet.sync(self.config.pools, self._pollers.endpoints(), self._pollers.states())
-        was_live, self._pools = self._is_live(), self._withdrawals.over(polled)
+        was_live, self._pools = self._is_live(), self.withdrawals.over(polled)
         if self._is_live() and not was_live:
             self._live_from = self._generation
         world = World(self._generation, self.config, self._pools, self.draining)
         for publish in self._publishers:
             publish(world)
-        self._keepers.wake()
+        self.keepers.wake()
         self._tell()
         return self._generation
 
@@ -271,8 +275,10 @@ class Plane:
 
     def _is_live(self) -> bool:
         """Has each route somewhere to go, by what the workers were told?"""
-        live = {name for name, states in self._pools.items() if any(state.live for state in states)}
-        return all(not live.isdisjoint(route.pools) for route in self.config.routes)
+        return all(map(self._has_live, self.config.routes))
+
+    def _has_live(self, route: Route) -> bool:
+        return any(state.live for pool in route.pools for state in self._pools.get(pool, ()))
 
     def _lagging(self, generation: int) -> bool:
         """Has a worker that lives not taken this over?"""

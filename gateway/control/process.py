@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 
-from config.addresses import UNIX, split_address
+from config.addresses import UNIX
 from config.schema import Config, Listener
 from gateway.admin.api import AdminServer
 from gateway.control.link_server import LinkServer
@@ -82,7 +82,7 @@ def ground_in(directory: str, config: Config, lifeline: Callable[[], int]) -> Gr
 def reserved_ports(config: Config) -> frozenset[int]:
     """The ports that this gateway opens itself, perhaps later than it starts its Tritons."""
     addresses = [*(listener.address for listener in config.listen), config.admin.address]
-    return frozenset(split_address(each)[1] for each in addresses if not each.startswith(UNIX))
+    return frozenset(int(each.rpartition(":")[2]) for each in addresses if not each.startswith(UNIX)) - {0}
 
 
 class ReadinessWatch:

@@ -48,10 +48,20 @@ class Residents:
         self._looks: dict[str, _Look] = {}
         self._since: dict[tuple[str, str], float] = {}
         self._changes: dict[str, int] = {}
+        self._empty: dict[str, int] = {}
 
     def memory(self, address: str) -> int | None:
         """Bytes that the Triton takes now."""
         return self._measure(address)
+
+    def taken(self, address: str, residents: int) -> int:
+        """Bytes that the models there take together: more than the Triton took when it had none; 0 if not known."""
+        now = self._measure(address)
+        if now is None:
+            return 0
+        if not residents:
+            self._empty[address] = now
+        return max(0, now - self._empty.get(address, now))
 
     def loaded(self, address: str, model: str, before: int | None) -> None:
         """A model was loaded where `before` bytes were taken: what it takes is measured now, and once more when GPU

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import stat
 from pathlib import Path
 
@@ -37,6 +39,22 @@ def test_the_config_comes_back_as_written(tmp_path: Path) -> None:
 
 def test_announces_once(tmp_path: Path) -> None:
     assert [RunDirectory(str(tmp_path)).announce_once() for _ in range(3)] == [True, False, False]
+
+
+def test_the_lifeline_ends_with_whoever_holds_it(tmp_path: Path) -> None:
+    directory = RunDirectory(str(tmp_path))
+    held = directory.hold_lifeline()
+    line = directory.lifeline()
+    try:
+        assert select.select([line], [], [], 0.05)[0] == []
+        assert os.get_blocking(line)
+        os.close(held)
+        assert os.read(line, 1) == b""
+    finally:
+        os.close(line)
+    late = directory.lifeline()  # nobody holds it: it has ended
+    assert os.read(late, 1) == b""
+    os.close(late)
 
 
 def test_the_board_of_the_control_before_is_opened_again(tmp_path: Path) -> None:

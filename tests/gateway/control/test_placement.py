@@ -116,6 +116,14 @@ def test_what_turned_out_larger_makes_others_go() -> None:
     assert placement(8, a=40, b=30, c=50).overflow(hosts, NOW) == []
 
 
+def test_what_is_measured_counts_if_it_is_more() -> None:
+    choose = placement(8, memory=100, a=20, b=20, c=20)
+    grown = host("x:1", a=used(5), b=used(9))._replace(taken=90)
+    assert choose.place("c", [grown], NOW) == Place("x:1", ("b",))
+    assert choose.overflow([grown._replace(taken=110)], NOW) == [Copy("x:1", "b")]
+    assert choose.overflow([grown], NOW) == []
+
+
 def test_loads_that_wait_count_before_anything_else() -> None:
     hosts = [host("x:1", a=used(90), b=used(90))._replace(queue=1), host("y:1", a=used(5), b=used(6))]
     assert placement().place("c", hosts, NOW) == Place("y:1", ("b",))

@@ -11,9 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from config.schema import Admin, Listener, Tls
+from config.schema import Admin, Listener, Managed, Pool, Tls
+from gateway.control.managed import Ground
 from gateway.control.plane import Plane
-from gateway.control.process import Control, ReadinessWatch, announce
+from gateway.control.process import Control, ReadinessWatch, announce, ground_in
 from gateway.lifeline import Exit
 from gateway.link import LinkClient
 from gateway.rundir import RunDirectory
@@ -94,3 +95,15 @@ def test_the_announcement_names_all_listeners(capsys: pytest.CaptureFixture[str]
     announce(msgspec.structs.replace(a_config(), listen=listen), "unix:/run/admin")
     out = capsys.readouterr().out
     assert out == "penstock: serving on http://0.0.0.0:8080, https://[::]:8443 (admin unix:/run/admin)\n"
+
+
+def test_tritons_have_a_ground_only_if_there_are_any(tmp_path: Path) -> None:
+    plain = a_config("gpu:1", listen="127.0.0.1:8080", admin="unix:/tmp/admin")
+    assert ground_in(str(tmp_path), plain, lambda: 7) is None
+    pools = {"p": Pool(managed=Managed(("/models",)))}
+    config = msgspec.structs.replace(plain, pools=pools)
+    ground = ground_in(str(tmp_path), config, lambda: 7)
+    assert ground == Ground(f"{tmp_path}/tritons", f"{tmp_path}/logs", 7, frozenset({8080}))
+    config = msgspec.structs.replace(config, state_directory="/state", admin=Admin("127.0.0.1:0"))
+    ground = ground_in(str(tmp_path), config, lambda: 7)
+    assert ground == Ground(f"{tmp_path}/tritons", "/state/logs", 7, frozenset({8080}))

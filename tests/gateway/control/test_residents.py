@@ -105,6 +105,16 @@ def test_a_size_is_that_of_the_files_where_nothing_can_be_measured() -> None:
     assert unknown.sizes == {}
 
 
+def test_what_all_models_take_is_more_than_what_an_empty_triton_takes() -> None:
+    bench = Bench()
+    assert bench.residents.taken("a:1", 2) == 0  # it was never seen empty
+    assert bench.residents.taken("a:1", 0) == 0
+    bench.bytes = 160
+    assert bench.residents.taken("a:1", 2) == 60
+    bench.bytes = None
+    assert bench.residents.taken("a:1", 2) == 0
+
+
 def test_wall_time_becomes_the_clocks() -> None:
     assert at(Used(1, 4990.0), 1000.0, 5000.0) == 990.0
     assert at(Used(1, 5010.0), 1000.0, 5000.0) == 1000.0  # its clock is ahead
