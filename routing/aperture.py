@@ -47,11 +47,11 @@ class OwnPart(NamedTuple):
 def share(node: int, loads: Sequence[float], lengths: Sequence[float], minimum: float = MINIMUM) -> tuple[Part, ...]:
     """The parts of a ring of endpoints with these lengths that are node `node`'s: of the whole length what its load is
     of all, but that of `minimum` mean endpoints at least; everything when it is alone."""
-    total, whole = sum(loads), sum(lengths)
+    total, whole = math.fsum(loads), math.fsum(lengths)
     width = max(whole * loads[node] / total, whole * minimum / len(lengths))
     if width >= whole:
         return tuple(Part(position, 1.0) for position in range(len(lengths)))
-    start = whole * sum(loads[:node]) / total
+    start = whole * math.fsum(loads[:node]) / total
     found: dict[int, float] = {}
     for low, high in ((start, start + width), (start - whole, start + width - whole)):  # an arc may cross the end
         at = 0.0
@@ -94,7 +94,7 @@ class Aperture:
     def place(self, node: int, loads: Sequence[float]) -> None:
         """This is node `node`, from 0, of those with these loads (the growth of `Fleet.offered` in a second), in the
         same order everywhere; all alike where loads are not known."""
-        mean = sum(loads) / len(loads)
+        mean = math.fsum(loads) / len(loads)
         known = tuple(stepped(max(load / mean, LEAST_LOAD)) if mean > 0.0 else 1.0 for load in loads)
         if (node, known) != (self.node, self.loads):
             self.node, self.loads = node, known

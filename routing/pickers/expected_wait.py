@@ -67,11 +67,12 @@ class Picker:
                 continue
             service = endpoint.service_seconds(key)
             wait = endpoint.ahead(now, part) + service
+            good = AS_FAST * typical.fastest
+            typical.see(service)
             if best is None or wait < least:
                 best, least, own.turn = endpoint, wait, turn
-                if wait <= AS_FAST * typical.fastest:
+                if wait <= good:
                     break
-            typical.see(service)
         if best is None:
             own.turn = turn
             return parts[turn].endpoint

@@ -15,7 +15,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from hashlib import blake2b
 from itertools import chain
-from math import ceil
+from math import ceil, fsum
 from struct import unpack
 from typing import Final
 
@@ -43,7 +43,7 @@ class Ring:
     def __init__(self, candidates: Sequence[Endpoint], rng: random.Random) -> None:
         self._random = rng.random
         self.candidates = candidates
-        self.weights = sum(endpoint.weight for endpoint in candidates)
+        self.weights = fsum(endpoint.weight for endpoint in candidates)
         each = max(8, min(MOST_POINTS, POINTS // len(candidates))) * len(candidates) / self.weights
         points = sorted(
             chain.from_iterable(

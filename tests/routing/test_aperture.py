@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.aperture import MINIMUM, SLIVER, Aperture, share, stepped
+from routing.aperture import MINIMUM, REMEMBERED, SLIVER, Aperture, share, stepped
 from tests.support.fleet import Node
 from tests.support.pools import an_endpoint
 
@@ -151,11 +151,11 @@ def test_few_endpoints_are_everybodys() -> None:
     assert aperture.own(tuple(an_endpoint(f"{number}:1") for number in range(int(MINIMUM))), KEY, 0.0).whole
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routing.aperture.REMEMBERED", 3)
+def test_what_is_remembered_is_bounded() -> None:
     aperture = Aperture()
     aperture.place(0, [1.0, 1.0])
-    kept = [tuple(an_endpoint(f"{number}:1") for number in range(20)) for _ in range(10)]
+    endpoint = an_endpoint("a:1")
+    kept = [(endpoint, endpoint) for _ in range(REMEMBERED + 10)]
     for candidates in kept:
         aperture.own(candidates, KEY, 0.0)
-    assert len(aperture._shares) <= 3
+    assert len(aperture._shares) <= REMEMBERED

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from routing.draw import Draw
+from routing.draw import REMEMBERED, Draw
 from tests.support.pools import an_endpoint
 
 NOW = 1e9
@@ -65,10 +65,10 @@ def test_slow_start_is_drawn_more_rarely() -> None:
         assert 0 < counts[2] < 300
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routing.draw.REMEMBERED", 3)
+def test_what_is_remembered_is_bounded() -> None:
     draw = Draw(random.Random(3))
-    kept = [(an_endpoint("a:1"), an_endpoint("b:1")) for _ in range(10)]
+    endpoint = an_endpoint("a:1")
+    kept = [(endpoint, endpoint) for _ in range(REMEMBERED + 10)]
     for candidates in kept:
         draw.one(candidates, NOW)
-    assert len(draw._sums) <= 3
+    assert len(draw._sums) <= REMEMBERED

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from routing.fleet import UNKNOWN_SECONDS, UNMEASURED_PENALTY, Fleet, Lease
+from routing.fleet import REMEMBERED_MODELS, UNKNOWN_SECONDS, UNMEASURED_PENALTY, Fleet, Lease
 from tests.support.fleet import KEY, OTHER, Node
 from tests.support.pools import a_call, an_endpoint
 
@@ -149,9 +149,8 @@ def test_two_workers_know_each_others_load() -> None:
     assert second.endpoints[0].in_flight == 0
 
 
-def test_many_models_are_forgotten_rather_than_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("routing.fleet.REMEMBERED_MODELS", 10)
+def test_many_models_are_forgotten_rather_than_kept_for_ever() -> None:
     fleet = Fleet()
-    for number in range(25):
+    for number in range(REMEMBERED_MODELS + 10):
         fleet.typical((f"m{number}", ""))
-    assert len(fleet._typical) <= 10
+    assert len(fleet._typical) <= REMEMBERED_MODELS

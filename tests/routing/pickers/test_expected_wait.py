@@ -7,11 +7,10 @@ from collections import Counter
 import pytest
 
 from config.pools import Pick
-from routing.endpoint import Endpoint
-from routing.pickers import Picker, Tools, make
+from routing.pickers import Picker, make
 from routing.pickers.expected_wait import LOOKS
 from tests.support.fleet import KEY, Node
-from tests.support.pools import ScriptedChannel, a_call
+from tests.support.pools import a_call
 
 CALL = a_call("m", "1")
 
@@ -35,6 +34,7 @@ def test_an_idle_slow_endpoint_is_left_idle_while_a_fast_one_is_sooner() -> None
     node.serve(0.02, 0)
     node.serve(0.08, 1)
     picker = a_picker(node)
+    picker.pick(node.endpoints, CALL)  # the first look at all is not at the fastest only
     picked = []
     for _ in range(5):
         endpoint = picker.pick(node.endpoints, CALL)
@@ -79,19 +79,29 @@ def test_of_many_the_one_that_was_idle_for_longest_is_picked() -> None:
 
 
 def test_no_more_are_looked_at_than_a_bound() -> None:
-    looks: list[Endpoint] = []
+    node = Node(500)
+    node.serve(0.02)
+    order = [part.endpoint for part in node.aperture.own(node.endpoints, KEY, node.clock.now).parts]
+    for endpoint in node.endpoints:
+        if endpoint is not order[LOOKS + 1]:
+            endpoint.take(CALL)
+    picker = a_picker(node)
+    picked = picker.pick(node.endpoints, CALL)
+    assert picked in order[1 : LOOKS + 1]
+    assert picker.pick(node.endpoints, CALL) is order[LOOKS + 1], "it goes on from there"
 
-    class Counted(Endpoint):
-        def ahead(self, now: float, part: float = 1.0) -> float:
-            looks.append(self)
-            return super().ahead(now, part)
 
-    tools = Tools()
-    endpoints = tuple(Counted(f"{number}:1", ScriptedChannel(), tools.fleet) for number in range(500))
-    for endpoint in endpoints:
-        endpoint.take(CALL)
-    make(Pick("expected_wait"), tools).pick(endpoints, CALL)
-    assert len(set(looks)) == len(looks) == LOOKS
+def test_what_is_fastest_is_found_wherever_the_first_look_falls() -> None:
+    for first in range(4):
+        node = Node(4)
+        node.serve(0.08)
+        node.serve(0.02, 2)
+        own = node.aperture.own(node.endpoints, KEY, node.clock.now)
+        own.turn = first
+        picker = a_picker(node)
+        for _ in range(4):
+            picker.pick(node.endpoints, CALL)
+        assert {picker.pick(node.endpoints, CALL).address for _ in range(5)} == {"2:1"}
 
 
 def held(node: Node, times: int) -> Counter[str]:
