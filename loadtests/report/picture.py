@@ -1,7 +1,7 @@
 """A run as a picture: one panel of bars for each row, drawn as plain SVG.
 
 A bar is the median over the rounds, the thin line across its end the lowest and the highest. A dashed line marks the
-aim: the figure that the subject owes.
+aim: the figure that the subject owes. A row with shares has a second panel, of bars that are divided by their medians.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from loadtests.results import Document, RowResult
 WIDTH, LABELS, PLOT, FIGURES = 860, 230, 500, 110
 BAR, STEP, TITLE, GAP, MARGIN = 16, 24, 46, 26, 20
 SUBJECT, PEER, INK, FAINT, AIM = "#0b7285", "#adb5bd", "#212529", "#868e96", "#c92a2a"
+PARTS = ("#ffc078", "#a5d8ff", "#d0ebff", "#ffa8a8", "#d3f9d8", "#e5dbff")
+READABLE = 6
+"""Percent, below which a part has no room for its figure."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ def render(document: Document) -> str:
         if bars:
             parts.append(_panel(row, bars, _owed(document, row), top))
             top += TITLE + STEP * len(bars) + GAP
+        if bars and row.shares:
+            parts.append(_shares(document, row, top))
+            top += TITLE + STEP * len(row.samples) + GAP
     subject = document.labels[document.subject]
     caption = f"{document.effort} run, {document.date}; median and range over rounds; dashed: {subject}'s aim, or less"
     parts.append(_text(MARGIN, top, caption, FAINT, 11))
@@ -91,6 +97,38 @@ def _bar(bar: _Bar, scale: float, top: float) -> str:
             _text(max(end, high) + 8, middle + 4, f"{bar.figure.median:,.3g}", INK, 12, bold=bar.subject),
         ]
     )
+
+
+def _shares(document: Document, row: RowResult, top: float) -> str:
+    """The panel of the shares: what each part is, then a bar for each peer."""
+    parts = [_text(MARGIN, top + 14, "Shares of the requests, %", FAINT, 12)]
+    for index, name in enumerate(row.shares.values()):
+        x = MARGIN + (WIDTH - 2 * MARGIN) / len(row.shares) * index
+        parts += [_part(x, top + 23, 10, 10, index), _text(x + 15, top + 32, name, FAINT, 12)]
+    for index, peer in enumerate(ordered(row)):
+        label, y = document.labels[peer], top + TITLE + STEP * index
+        parts.append(_text(LABELS - 8, y + BAR / 2 + 4, label, INK, 12, bold=peer == document.subject, anchor="end"))
+        parts += _divided(row, peer, y)
+    return "\n".join(parts)
+
+
+def _divided(row: RowResult, peer: str, top: float) -> list[str]:
+    parts = []
+    x = float(LABELS)
+    for index, metric in enumerate(row.shares):
+        figure = row.spread(peer, metric)
+        percent = figure.median if figure else 0.0
+        width = PLOT * percent / 100
+        parts.append(_part(x, top, width, BAR, index))
+        if percent >= READABLE:
+            parts.append(_text(x + width / 2, top + BAR / 2 + 4, f"{percent:.0f}", INK, 11, anchor="middle"))
+        x += width
+    return parts
+
+
+def _part(x: float, y: float, width: float, height: float, index: int) -> str:
+    fill = PARTS[index % len(PARTS)]
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}" fill="{fill}"/>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, colour: str, more: str = "") -> str:

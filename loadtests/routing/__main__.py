@@ -1,7 +1,7 @@
 """Run the benchmark: `python -m loadtests.routing`, a short one with `--quick`, parts of it with `--only`.
 
-Writes loadtests/results/routing-{full,quick}.json, .md and .svg. The exit status is 1 when a peer failed, and with
-`--check` also when an aim is missed.
+Writes loadtests/results/routing.json, .md and .svg, or quick.routing.*. The exit status is 1 when a peer failed, and
+with `--check` also when an aim is missed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from loadtests.routing.peers import BALANCERS, Balancer
 from loadtests.routing.rounds import FULL, QUICK, Contest, Effort
 from loadtests.routing.scenarios import AIMS, LOAD, OTHERS_SHARE, SCENARIOS, SERVICE, SUBJECT, Scenario
 
+STEMS = {"full": "routing", "quick": "quick.routing"}
 RESULTS = Path(__file__).parent.parent / "results"
 METHOD = (
     "Every proxy has two workers and stands before the same four Tritons on the same machine. Their model sleeps for "
@@ -81,13 +81,9 @@ def run(picked: Sequence[Scenario], effort: Effort) -> Document:
 
 @contextmanager
 def _peers(endpoints: Sequence[Endpoint], scratch: Path) -> Iterator[list[Balancer]]:
-    """All that can run here, started at once."""
-    peers = [kind(endpoints, scratch) for kind in BALANCERS if not _missing(kind)]
-    with ExitStack() as stack, ThreadPoolExecutor(len(peers)) as pool:
-        for peer in peers:
-            stack.callback(peer.stop)
-        list(pool.map(lambda peer: peer.start(), peers))
-        yield peers
+    """All that can run here, started. Raises PeerError."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(kind(endpoints, scratch)) for kind in BALANCERS if not _missing(kind)]
 
 
 def _missing(kind: type[Balancer]) -> bool:
@@ -115,7 +111,7 @@ def _document(effort: Effort) -> Document:
 
 
 def _finish(document: Document, directory: Path, check: bool) -> int:
-    paths = write(document, directory, f"routing-{document.effort}")
+    paths = write(document, directory, STEMS[document.effort])
     _say(f"\n{markdown.aims(document)}\n\n{document.seconds:.0f} s; " + ", ".join(path.name for path in paths))
     for failure in document.failures:
         _say(f"failed: {failure}")

@@ -7,8 +7,7 @@ import shutil
 import struct
 import urllib.request
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,12 +43,18 @@ class Endpoint:
 
 @contextmanager
 def fleet(scratch: Path) -> Iterator[list[Endpoint]]:
-    """All Tritons, started at once. Raises TritonError."""
+    """All Tritons, which start and stop at the same time. Raises TritonError."""
     tritons = [Triton(repository(scratch, index), log=scratch / f"triton-{index}.log") for index in range(SERVERS)]
-    with ExitStack() as stack, ThreadPoolExecutor(SERVERS) as pool:
+    try:
         for triton in tritons:
-            stack.callback(triton.stop)
-        yield [_endpoint(triton) for triton in pool.map(lambda triton: triton.start().wait_ready(), tritons)]
+            triton.start()
+        yield [_endpoint(triton.wait_ready()) for triton in tritons]
+    finally:
+        for triton in tritons:
+            if triton.running:
+                triton.terminate()
+        for triton in tritons:
+            triton.stop()
 
 
 def _endpoint(triton: Triton) -> Endpoint:
