@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,18 +26,19 @@ OTHERS_CONNECTIONS = 64
 
 @dataclass(frozen=True)
 class Effort:
-    """How much a run does: rounds, those in which peers that are for reference take part, and in each turn the seconds
-    before anything counts and those that count."""
+    """How much a run does: rounds, those in which peers that are for reference take part, in each turn the seconds
+    before anything counts and those that count, and seconds of rest after a peer that may have overloaded a Triton."""
 
     name: str
     rounds: int
     reference_rounds: int
     warm_up: float
     seconds: float
+    rest: float
 
 
-FULL = Effort("full", rounds=6, reference_rounds=2, warm_up=1.0, seconds=4.0)
-QUICK = Effort("quick", rounds=1, reference_rounds=1, warm_up=0.5, seconds=1.5)
+FULL = Effort("full", rounds=5, reference_rounds=2, warm_up=1.0, seconds=4.0, rest=2.0)
+QUICK = Effort("quick", rounds=1, reference_rounds=1, warm_up=0.5, seconds=1.5, rest=0.2)
 
 
 class Contest:
@@ -61,6 +63,7 @@ class Contest:
             for name in order:
                 if name not in result.failed and self._takes_part(name, number):
                     self._turn(result, name, number)
+                    time.sleep(self._effort.rest if self._peers[name].reference else 0.0)
         result.facts = {
             "requests_per_second": round(scenario.rate, 1),
             "seconds": self._effort.seconds,
