@@ -27,7 +27,7 @@ def test_peers_without_the_metric_come_last() -> None:
 def test_shares_are_columns() -> None:
     text = markdown.render(a_document_with_shares())
     assert "| p50, ms | Triton 1, slow: % | Triton 2: % | Penstock ÷ peer" in text
-    assert "| **Penstock** | 40 (30 to 50) | 0.40 | 4.00 | 96.0 |  |" in text
+    assert "| **Penstock** | 40.0 (30.0 to 50.0) | 0.40 | 4.00 | 96.0 |  |" in text
 
 
 def test_how_it_was_measured() -> None:
