@@ -1,12 +1,14 @@
 """A run as a picture: one panel of bars for each row, drawn as plain SVG.
 
-A bar is the median over the rounds, the thin line across its end the lowest and the highest. A dashed line marks the
-aim: the figure that the subject owes. A row with shares has a second panel, of bars that are divided by their medians.
+A bar is the median over the rounds, the thin line across its end the lowest and the highest; one that is many times as
+long as most ends in a fade. A dashed line marks the aim: the figure that the subject owes. A row with shares has a
+second panel, of bars that are divided by their medians.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from xml.sax.saxutils import escape
 
 from loadtests.measure import Spread
@@ -17,8 +19,14 @@ WIDTH, LABELS, PLOT, FIGURES = 860, 230, 500, 110
 BAR, STEP, TITLE, GAP, MARGIN = 16, 24, 46, 26, 20
 SUBJECT, PEER, INK, FAINT, AIM = "#0b7285", "#adb5bd", "#212529", "#868e96", "#c92a2a"
 PARTS = ("#ffc078", "#a5d8ff", "#d0ebff", "#ffa8a8", "#d3f9d8", "#e5dbff")
+CUT = 4.0
+"""Times the median of the bars, above which a bar does not set the scale."""
 READABLE = 6
 """Percent, below which a part has no room for its figure."""
+_FADE = (
+    f'<defs><linearGradient id="fade"><stop offset="0.7" stop-color="{PEER}"/>'
+    '<stop offset="1" stop-color="#ffffff"/></linearGradient></defs>'
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ def render(document: Document) -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
             f'viewBox="0 0 {WIDTH} {height}" font-family="system-ui, sans-serif">',
             f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
+            *([_FADE] if "url(#fade)" in "".join(parts) else []),
             *parts,
             "</svg>\n",
         ]
@@ -70,7 +79,8 @@ def _owed(document: Document, row: RowResult) -> float | None:
 
 
 def _panel(row: RowResult, bars: list[_Bar], owed: float | None, top: float) -> str:
-    largest = max([bar.figure.high for bar in bars] + ([owed] if owed else []))
+    cut = CUT * median(bar.figure.median for bar in bars)
+    largest = max([bar.figure.high for bar in bars if bar.figure.median <= cut] + ([owed] if owed else []))
     scale = PLOT / largest if largest > 0 else 0.0
     first = top + TITLE
     parts = [
@@ -85,18 +95,28 @@ def _panel(row: RowResult, bars: list[_Bar], owed: float | None, top: float) -> 
 
 
 def _bar(bar: _Bar, scale: float, top: float) -> str:
-    middle, end = top + BAR / 2, LABELS + max(0.0, bar.figure.median) * scale
-    low, high = (LABELS + max(0.0, value) * scale for value in (bar.figure.low, bar.figure.high))
-    fill = SUBJECT if bar.subject else PEER
+    middle = top + BAR / 2
+    low, end, high = (_place(value, scale) for value in (bar.figure.low, bar.figure.median, bar.figure.high))
+    cut = bar.figure.median * scale > PLOT
+    fill = "url(#fade)" if cut else SUBJECT if bar.subject else PEER
     rectangle = f'<rect x="{LABELS}" y="{top:.1f}" width="{end - LABELS:.1f}" height="{BAR}" rx="2" fill="{fill}"/>'
     return "\n".join(
         [
             _text(LABELS - 8, middle + 4, bar.label, INK, 12, bold=bar.subject, anchor="end"),
             rectangle,
-            _line(low, middle, high, middle, INK),
-            _text(max(end, high) + 8, middle + 4, f"{bar.figure.median:,.3g}", INK, 12, bold=bar.subject),
+            *([] if cut else [_line(low, middle, high, middle, INK)]),
+            _text(max(end, high) + 8, middle + 4, _figure(bar.figure.median), INK, 12, bold=bar.subject),
         ]
     )
+
+
+def _place(value: float, scale: float) -> float:
+    """Where a figure is on the axis; what does not fit is at its end."""
+    return LABELS + min(PLOT, max(0.0, value) * scale)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _shares(document: Document, row: RowResult, top: float) -> str:

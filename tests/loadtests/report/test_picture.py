@@ -60,3 +60,14 @@ def test_panels_do_not_overlap() -> None:
     with_shares, without = (ElementTree.fromstring(picture.render(d)) for d in (a_document_with_shares(), a_document()))
     panel = picture.TITLE + 3 * picture.STEP + picture.GAP
     assert float(with_shares.attrib["height"]) == float(without.attrib["height"]) + panel
+
+
+def test_a_bar_that_dwarfs_the_others_is_cut() -> None:
+    document = a_document()
+    document.rows[0].samples["direct"]["cpu_us"] = [5000.0] * 3
+    root = ElementTree.fromstring(picture.render(document))
+    bars = {bar.attrib["fill"]: float(bar.attrib["width"]) for bar in list(root.iter(f"{SVG}rect"))[1:4]}
+    assert bars == pytest.approx(
+        {picture.SUBJECT: picture.PLOT * 0.4, picture.PEER: picture.PLOT, "url(#fade)": picture.PLOT}, abs=0.1
+    )
+    assert "5,000" in [each.text for each in root.iter(f"{SVG}text")]
