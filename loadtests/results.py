@@ -9,6 +9,10 @@ import msgspec
 from loadtests.measure import Spread, ratios, spread
 
 FORMAT = 1
+METHOD = (
+    "Every proxy has one worker and stands before the same Triton on the same machine. Peers take turns within a "
+    "round, and ratios are taken within rounds: trust ratios, not digits."
+)
 Samples = dict[str, list[float]]
 
 
@@ -18,6 +22,8 @@ class RowResult:
 
     A peer is in `samples`, in `skipped` (not installed) or in `failed` (did not start, or answered wrongly), with the
     reason. `primary` is the metric that the row is about, `facts` say what was sent, `note` what a reader must know.
+    `shares` are metrics in percent that add up to 100, and what each is the share of. A peer may take part in the first
+    rounds only; its ratio is of those.
     """
 
     name: str
@@ -26,6 +32,7 @@ class RowResult:
     metrics: list[str]
     note: str = ""
     facts: dict[str, int | float] = field(default_factory=dict)
+    shares: dict[str, str] = field(default_factory=dict)
     samples: dict[str, Samples] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
@@ -49,7 +56,8 @@ class RowResult:
     def ratio(self, subject: str, peer: str, metric: str) -> Spread | None:
         """The subject's figure over the peer's, taken round by round."""
         above, below = (self.samples.get(name, {}).get(metric) for name in (subject, peer))
-        values = ratios(above, below) if above and below else []
+        rounds = min(len(above or ()), len(below or ()))
+        values = ratios(above[:rounds], below[:rounds]) if above and below else []
         return spread(values) if values else None
 
 
@@ -83,7 +91,8 @@ class Verdict:
 
 @dataclass
 class Document:
-    """One run. `machine` and `versions` name no host and no path; `seconds` is how long the run took."""
+    """One run. `machine` and `versions` name no host and no path; `seconds` is how long the run took. `method` and
+    `load` tell a reader how it was measured; without `load`, it is the closed loop of `generator`."""
 
     effort: str
     generator: str
@@ -95,6 +104,9 @@ class Document:
     aims: list[Aim]
     rows: list[RowResult] = field(default_factory=list)
     seconds: float = 0.0
+    title: str = "Benchmark"
+    method: str = METHOD
+    load: str = ""
     format: int = FORMAT
 
     def verdicts(self) -> list[Verdict]:

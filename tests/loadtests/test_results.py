@@ -25,6 +25,11 @@ def test_ratio_is_of_the_same_rounds() -> None:
     assert row.ratio("a", "nobody", "cpu_us") is None
 
 
+def test_a_peer_of_fewer_rounds_has_the_ratio_of_those() -> None:
+    row = RowResult("r", "R", "cpu_us", ["cpu_us"], samples={"a": {"cpu_us": [1, 9, 9]}, "b": {"cpu_us": [2]}})
+    assert row.ratio("a", "b", "cpu_us") == Spread(0.5, 0.5, 0.5, 1)
+
+
 @pytest.mark.parametrize(
     ("peer", "limit", "met"), [("envoy", 0.5, True), ("envoy", 0.39, False), (None, 40.0, True), ("nobody", 1.0, None)]
 )

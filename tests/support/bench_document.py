@@ -46,3 +46,14 @@ def a_document() -> Document:
         rows=[small, idle],
         seconds=12.5,
     )
+
+
+def a_document_with_shares() -> Document:
+    """The same, of which one row says where the requests went; it was measured in a way of its own."""
+    document = a_document()
+    document.title, document.method, document.load = "Another benchmark", "By hand.", "open loop"
+    row = document.rows[0]
+    row.shares = {"share_1": "Triton 1, slow", "share_2": "Triton 2"}
+    for samples, share in ((row.samples["penstock"], 4.0), (row.samples["envoy"], 50.0)):
+        samples |= {"share_1": [share] * 3, "share_2": [100 - share] * 3}
+    return document

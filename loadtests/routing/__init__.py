@@ -1,0 +1,1 @@
+"""How well a proxy chooses among Tritons that are not equally free, beside Envoy: `python -m loadtests.routing`."""
