@@ -12,7 +12,7 @@ from gateway.build import Builder
 from gateway.forwarding import HeaderForwarding
 from gateway.guard import Guard
 from gateway.ingress.edge import Edge
-from gateway.ingress.grpc import GrpcService
+from gateway.ingress.grpc_service import GrpcService
 from gateway.ingress.http1 import Http1
 from gateway.ingress.http2 import Http2
 from gateway.ingress.listener import Listener
