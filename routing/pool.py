@@ -15,6 +15,7 @@ from routing.budget import Budget
 from routing.call import Call, Reply
 from routing.connectors.outcome import LOADING, AllBroken, NoOther, NotLoaded, NotTaken, died
 from routing.endpoint import READY, Endpoint, ModelState
+from routing.hash_key import hash_key
 from routing.health import Health
 from routing.pickers import Picker
 from routing.sequences import Sequences
@@ -36,7 +37,7 @@ Loader = Callable[[Call, NotLoaded], Awaitable[None]]
 
 class Pool:
     """Endpoints with a picker; `forward` is the handler at the end of a chain. `loader` loads what is not loaded, None
-    if nobody does."""
+    if nobody does. `hash_key` finds what `Call.hash_key` is to be, None where the picker does not need it."""
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Pool:
         self.busy_budget = Budget(BUSY_SHARE, BUSY_MINIMUM, clock)
         self.loader: Loader | None = None
         self.endpoints: tuple[Endpoint, ...] = ()
+        self.hash_key = hash_key(picker.wants)
         self._picker = picker
         self._on_retry = on_retry
         self._candidates: dict[tuple[str, str], tuple[Endpoint, ...]] = {}
@@ -71,11 +73,6 @@ class Pool:
         self._candidates.clear()
         self._sets.clear()
         self._generation += 1
-
-    @property
-    def wants(self) -> str:
-        """What `Call.hash_key` is to be for the picker: `Picker.wants`."""
-        return self._picker.wants
 
     @property
     def generation(self) -> int:

@@ -51,6 +51,7 @@ class Generation:
         self._plane = plane
         self._body = body
         self._metadata = metadata
+        self._headers = view.headers
         self._route: Route = plane.snapshot.dispatch(match.model)
         self._variant: Variant = self._route.only or self._choose(view)
         self._model, self._version, self.told = self._variant.resolve(match.model, match.version)
@@ -103,6 +104,8 @@ class Generation:
         )
         if call.sequence:
             call.mark(infer.parameters or {})
+        if (keyed := self._variant.pool.hash_key) is not None:
+            call.hash_key = keyed.of(self._headers, infer)
         return call
 
     async def _open(self, infer: InferRequest) -> None:

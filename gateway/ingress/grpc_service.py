@@ -83,6 +83,8 @@ class GrpcService:
             )
             if sequence:
                 call.mark(envelope.parameters)
+            if (keyed := variant.pool.hash_key) is not None:
+                call.hash_key = keyed.of(head.metadata, payload)
             reply = await variant.handler(call)
             if call.variant != variant.name and listener.tells:
                 stream.told = variant.elsewhere(call).block
