@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from config.pools import Outliers
 from routing.budget import Budget
 from routing.call import Call, Reply
-from routing.connectors.outcome import LOADING, AllBroken, NoOther, NotLoaded, NotTaken, died
+from routing.connectors.outcome import LOADING, AllBroken, NoOther, NotLoaded, NotTaken, died, missing
 from routing.endpoint import READY, Endpoint, ModelState
 from routing.hash_key import hash_key
 from routing.health import Health
@@ -34,10 +34,16 @@ REMEMBERED_CANDIDATES: Final = 65_536
 Loader = Callable[[Call, NotLoaded], Awaitable[None]]
 """Returns when the call's model is loaded; raises `GatewayError`: the one given, or a better one."""
 
+OnStale = Callable[[str, str], None]
+"""Is told the pool's name and the endpoint's address."""
+
 
 class Pool:
-    """Endpoints with a picker; `forward` is the handler at the end of a chain. `loader` loads what is not loaded, None
-    if nobody does. `hash_key` finds what `Call.hash_key` is to be, None where the picker does not need it."""
+    """Endpoints with a picker; `forward` is the handler at the end of a chain.
+
+    `loader` loads what is not loaded, `on_stale` hears of an endpoint that does not have a model which its inventory
+    has; None if nobody does. `hash_key` finds what `Call.hash_key` is to be, None where the picker does not need it.
+    """
 
     def __init__(
         self,
@@ -53,6 +59,7 @@ class Pool:
         self.health = health if health is not None else Health(name, Outliers(), clock)
         self.busy_budget = Budget(BUSY_SHARE, BUSY_MINIMUM, clock)
         self.loader: Loader | None = None
+        self.on_stale: OnStale | None = None
         self.endpoints: tuple[Endpoint, ...] = ()
         self.hash_key = hash_key(picker.wants)
         self._picker = picker
@@ -209,6 +216,8 @@ class Pool:
         if error is not None:
             if died(error):
                 call.deaths += 1
+            elif self.on_stale is not None and is_stale(endpoint, error):
+                self.on_stale(self.name, endpoint.address)
             self.health.failed(call, endpoint, error, self.candidates(call.model, call.version))
         elif self.health.watched:
             self.health.succeeded(call, endpoint)
@@ -250,7 +259,9 @@ class Pool:
 
     def may_send_again(self, call: Call, endpoint: Endpoint, error: GatewayError) -> bool:
         """After this failure at `endpoint`: is there where to send the call? Then `choose` gives it. Counts a retry."""
-        if error.executed or error.fault not in (Fault.BUSY, Fault.WORKER):
+        if error.executed:
+            return False
+        if error.fault is not Fault.BUSY and error.fault is not Fault.WORKER and not is_stale(endpoint, error):
             return False
         call.tried = (*call.tried, endpoint)
         if not self._has_other(call):
@@ -295,6 +306,11 @@ class Pool:
             text = f"Request for unknown model: '{model}' version {version} is not at ready state"
             return GatewayError(Code.UNAVAILABLE, text, fault=Fault.WORKER, retry_after=1.0)
         return GatewayError(Code.NOT_FOUND, f"Request for unknown model: '{model}' has no available versions")
+
+
+def is_stale(endpoint: Endpoint, error: GatewayError) -> bool:
+    """Does the endpoint say that it does not have what its inventory has?"""
+    return endpoint.known and not error.executed and missing(error.message)
 
 
 def unknown_model(model: str, version: str = "") -> GatewayError:

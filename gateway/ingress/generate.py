@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.snapshot import code_of
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded
-from routing.connectors.outcome import NO_VERSIONS, NOT_READY, QUEUE_REFUSALS, from_status
+from routing.connectors.outcome import NOT_READY, QUEUE_REFUSALS, STOPPING, from_status, missing
 from routing.connectors.streaming import StreamAttempt
 from routing.pool import MAX_ATTEMPTS
 from transcoding import sse
@@ -301,9 +301,9 @@ class Events(AsyncGenerator[bytes, None]):
 
 def in_band(message: str) -> GatewayError:
     """An error that a stream told by its text only: the queue's or the model's when it says so, else the client's."""
-    if message.endswith((*QUEUE_REFUSALS, NOT_READY)):
+    if message.endswith((*QUEUE_REFUSALS, NOT_READY, STOPPING)):
         return from_status(Code.UNAVAILABLE, message)
-    if message.endswith(NO_VERSIONS):
+    if missing(message):
         return from_status(Code.NOT_FOUND, message)
     if message.startswith("Failed to process the request(s)"):
         return GatewayError(Code.INTERNAL, message, fault=Fault.MODEL, executed=True)

@@ -19,6 +19,7 @@ NOT_READY, NO_VERSIONS = "is not at ready state", "has no available versions"
 STALE_INVENTORY = (NOT_READY, NO_VERSIONS)
 STOPPING = "Server is stopping, scheduler for model has stopped accepting new inference requests"
 NOT_HERE = (*STALE_INVENTORY, STOPPING)
+UNKNOWN_MODEL, NOT_FOUND = "Request for unknown model: ", " is not found"
 CLIENT_CODES = frozenset(
     {Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.ALREADY_EXISTS, Code.OUT_OF_RANGE, Code.FAILED_PRECONDITION}
 )
@@ -56,10 +57,18 @@ def from_status(code: int, message: str) -> GatewayError:
         return GatewayError(known, message, fault=Fault.BUSY, executed=False, retry_after=1.0)
     if message.endswith(NOT_HERE):
         return GatewayError(known, message, fault=Fault.WORKER, executed=False)
+    if missing(message):
+        return GatewayError(known, message, fault=Fault.CLIENT, executed=False)
     if known is Code.UNAVAILABLE:
         return GatewayError(known, message, fault=Fault.MODEL, executed=True)
     fault = Fault.CLIENT if known in CLIENT_CODES else Fault.MODEL
     return GatewayError(known, message, fault=fault, executed=True)
+
+
+def missing(message: str) -> bool:
+    """Does this text say that the endpoint does not have the model, or the version, to be called? It may have gone
+    since the inventory was read, or with the process that had it."""
+    return message.endswith(NOT_HERE) or (message.startswith(UNKNOWN_MODEL) and message.endswith(NOT_FOUND))
 
 
 class NotTaken(GatewayError):
