@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Final
 from config.pools import Outliers
 from routing.budget import Budget
 from routing.call import Call, Reply
-from routing.connectors.outcome import LOADING, AllBroken, NoOther, NotLoaded, NotTaken, died, missing
+from routing.connectors.outcome import (
+    LOADING,
+    UNLOADED,
+    AllBroken,
+    NoOther,
+    NotLoaded,
+    NotTaken,
+    died,
+    does_not_load,
+    missing,
+)
 from routing.endpoint import READY, Endpoint, ModelState
 from routing.hash_key import hash_key
 from routing.health import Health
@@ -30,6 +40,8 @@ BUSY_MINIMUM: Final = 10.0
 """Of the calls, how many may be sent once more because a queue was full, and how many a second besides: when all queues
 are full that only makes work."""
 REMEMBERED_CANDIDATES: Final = 65_536
+REASON_LETTERS: Final = 1000
+"""Of why a model does not load, how much a client is told."""
 
 Loader = Callable[[Call, NotLoaded], Awaitable[None]]
 """Returns when the call's model is loaded; raises `GatewayError`: the one given, or a better one."""
@@ -295,13 +307,15 @@ class Pool:
         return error if READY in states else NotLoaded.of(error)
 
     def _why_not_ready(self, model: str, version: str, known: list[Mapping[str, ModelState]]) -> GatewayError:
-        states = {state.state for versions in known for state in versions.values()}
-        if version:
-            states = {versions[version].state for versions in known if version in versions}
-            if not states:
-                return unknown_model(model, version)
+        asked = [state for versions in known for name, state in versions.items() if version in ("", name)]
+        if version and not asked:
+            return unknown_model(model, version)
+        states = {state.state for state in asked}
         if "LOADING" in states and READY not in states:
             return GatewayError(Code.UNAVAILABLE, f"model '{model}' {LOADING}", fault=Fault.WORKER, retry_after=1.0)
+        failures = [each.reason for each in asked if each.state == "UNAVAILABLE" and each.reason not in ("", UNLOADED)]
+        if failures:
+            return does_not_load(model, " ".join(failures[0].split())[:REASON_LETTERS], 1.0)
         if version:
             text = f"Request for unknown model: '{model}' version {version} is not at ready state"
             return GatewayError(Code.UNAVAILABLE, text, fault=Fault.WORKER, retry_after=1.0)

@@ -14,6 +14,9 @@ from transcoding.http2.hpack import HeaderBlock
 from transcoding.status import Code, Fault, GatewayError
 
 LOADING = "is loading"
+UNLOADED = "unloaded"
+"""What an index says of a version that somebody unloaded, where it gives a reason for one that did not load."""
+DOES_NOT_LOAD = "' does not load: "
 QUEUE_REFUSALS = ("Exceeds maximum queue size", "Request timeout expired")
 NOT_READY, NO_VERSIONS = "is not at ready state", "has no available versions"
 STALE_INVENTORY = (NOT_READY, NO_VERSIONS)
@@ -71,6 +74,12 @@ def missing(message: str) -> bool:
     return message.endswith(NOT_HERE) or (message.startswith(UNKNOWN_MODEL) and message.endswith(NOT_FOUND))
 
 
+def does_not_load(model: str, reason: str, retry_after: float) -> GatewayError:
+    """It was tried, and failed for this reason."""
+    text = f"model '{model}{DOES_NOT_LOAD}{reason}"
+    return GatewayError(Code.UNAVAILABLE, text, fault=Fault.WORKER, retry_after=max(1.0, retry_after))
+
+
 class NotTaken(GatewayError):
     """A connection ended, or refused a stream, before the endpoint took the request: that one may have it again too."""
 
@@ -116,10 +125,11 @@ def blame(error: GatewayError) -> Blame:
 
 
 def absent(error: GatewayError) -> bool:
-    """Is the model, or the version, not there to be called: unknown, not loaded, or still loading?"""
+    """Is the model, or the version, not there to be called: unknown, not loaded, still loading or unable to?"""
     if error.executed:
         return False
-    return error.code is Code.NOT_FOUND or error.message.endswith((LOADING, *STALE_INVENTORY))
+    message = error.message
+    return error.code is Code.NOT_FOUND or message.endswith((LOADING, *STALE_INVENTORY)) or DOES_NOT_LOAD in message
 
 
 def died(error: GatewayError) -> bool:
