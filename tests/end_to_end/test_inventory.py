@@ -180,12 +180,12 @@ def test_what_makes_room_on_demand_is_asked_for_nothing_more(tritons: list[Trito
     chance = random.Random(5)
 
     def choose() -> str:
-        return f"copy{chance.choices(range(4), (300, 200, 1, 1))[0]}"
+        return f"copy{chance.choices(range(4), (600, 400, 1, 1))[0]}"
 
     models = {"mode": "on_demand", "max_loaded": 3, "failure_backoff": "1s"}
     with a_gateway(a_pool(third, models=models)) as gateway:
         with Hammer(gateway.address, choose, threads=8) as load:
-            until(lambda: value(gateway, "penstock_model_unloads_total") >= 2)
+            until(lambda: value(gateway, "penstock_model_unloads_total") >= 4 and load.outcomes["ok"] > 500)
         assert load.failures == {}
         assert not_taken(gateway) == 0
         assert value(gateway, "penstock_retries_total") == 0
