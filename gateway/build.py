@@ -29,7 +29,7 @@ from routing.connectors.grpc_h2 import Channel
 from routing.endpoint import Endpoint
 from routing.health import Health
 from routing.pickers import Tools, make
-from routing.pool import Pool
+from routing.pool import OnStale, Pool
 from routing.sequence_table import SequenceTable
 from routing.sequences import Sequences
 from routing.tasks import spawn
@@ -61,7 +61,8 @@ class Backend(NamedTuple):
 
 class Builder:
     """Builds snapshots and owns the parts that outlive them. `tools` has the load board and the clock; `random` is who
-    decides by chance; `sequences` is the table that the workers share; `rooms` are where requests wait for models."""
+    decides by chance; `sequences` is the table that the workers share; `rooms` are where requests wait for models;
+    `on_stale` is told of endpoints that lack a model which they should have."""
 
     def __init__(
         self,
@@ -70,6 +71,7 @@ class Builder:
         random: Random | None = None,
         sequences: SequenceTable | None = None,
         rooms: WaitingRooms | None = None,
+        on_stale: OnStale | None = None,
     ) -> None:
         self._metrics = metrics
         self._tools = tools or Tools()
@@ -78,6 +80,7 @@ class Builder:
         self._random = random or Random()
         self._sequences = sequences or SequenceTable.open(None)
         self._rooms = rooms
+        self._on_stale = on_stale
         self._pools: dict[str, tuple[Pick, Pool]] = {}
         self._current: dict[str, Pool] = {}
         self._latest: dict[str, Latest] = {}
@@ -138,6 +141,7 @@ class Builder:
             self._pools[name] = (spec.pick, pool)
         if pool.health.spec != spec.outliers:
             pool.health = Health(name, spec.outliers)
+        pool.on_stale = self._on_stale
         pool.loader = self._rooms.room(name, spec.models) if self._rooms is not None else None
         pool.sequences.idle = spec.sequence_idle
         pool.health.ejections = self._ejections.setdefault(name, Counter())

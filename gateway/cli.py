@@ -19,8 +19,9 @@ from gateway.lifeline import Exit
 from gateway.rundir import RunDirectory
 
 if TYPE_CHECKING:
+    from gateway.hints import Refresh
     from gateway.telemetry.metrics import Metrics
-    from gateway.worker_main import DataPlane, Refresh
+    from gateway.worker_main import DataPlane
     from routing.load_board import LoadBoard
 
 T = TypeVar("T")

@@ -65,8 +65,8 @@ class Handler(Protocol):
     def report(self, report: Report) -> None:
         """A worker's metrics."""
 
-    async def refresh(self, pool: str) -> None:
-        """Return when the pool was polled anew and what changed was published."""
+    async def refresh(self, pool: str, address: str = "") -> None:
+        """Return when the pool, or its endpoint with this address, was polled anew and what changed was published."""
 
     async def load(self, pool: str, model: str, tell: Tell) -> Outcome:
         """Return when the model is loaded there and that was published, or why it is not."""
@@ -81,8 +81,9 @@ class WorkerLink(Protocol):
     def send_report(self, report: Report) -> None:
         """Send, or drop if control is away."""
 
-    async def refresh(self, pool: str) -> None:
-        """Return when the inventory of `pool` is fresh, or after a bounded time."""
+    async def refresh(self, pool: str, address: str = "") -> None:
+        """Return when the inventory of `pool`, or of its endpoint with this address, is fresh, or after a bounded
+        time."""
 
     async def load(self, pool: str, model: str, tell: Tell) -> Outcome:
         """Return when the model is loaded somewhere in `pool` and the World that shows it was applied, or why it is
@@ -174,14 +175,15 @@ class LinkClient:
         if self._writer is not None and self._writer.transport.get_write_buffer_size() < REPORT_BACKLOG:
             self._writer.write(frame(report))
 
-    async def refresh(self, pool: str) -> None:
-        """Have `pool` polled and its World applied. Returns without it, and logs, if control is away or slow."""
+    async def refresh(self, pool: str, address: str = "") -> None:
+        """Have `pool` polled, or its endpoint with this address, and its World applied. Returns without it, and logs,
+        if control is away or slow."""
         if self._writer is None:
             _log.warning("pool %s is not refreshed: no control", pool)
             return
         token = next(self._tokens)
         future = self._refreshes[token] = asyncio.get_running_loop().create_future()
-        self._writer.write(frame(Refresh(token, pool)))
+        self._writer.write(frame(Refresh(token, pool, address)))
         try:
             async with asyncio.timeout(REFRESH_TIMEOUT):
                 await future
@@ -243,11 +245,11 @@ class DirectLink:
         """Hand the report over."""
         self._handler.report(report)
 
-    async def refresh(self, pool: str) -> None:
-        """Have `pool` polled and its World applied, or log after a bounded time."""
+    async def refresh(self, pool: str, address: str = "") -> None:
+        """Have `pool` polled, or its endpoint with this address, and its World applied, or log after a bounded time."""
         try:
             async with asyncio.timeout(REFRESH_TIMEOUT):
-                await self._handler.refresh(pool)
+                await self._handler.refresh(pool, address)
                 async with self._seen:
                     await self._seen.wait_for(lambda: self._world is self._applied)
         except TimeoutError:

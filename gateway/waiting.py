@@ -15,7 +15,7 @@ from gateway.tasks import spawn
 from gateway.telemetry.metrics import Metrics
 from gateway.world import Outcome
 from routing.call import Call
-from routing.connectors.outcome import NotLoaded
+from routing.connectors.outcome import NotLoaded, does_not_load
 from routing.pool import unknown_model
 from transcoding.status import Code, Fault, GatewayError
 
@@ -132,10 +132,7 @@ def answer(model: str, outcome: Outcome) -> tuple[Ended, GatewayError | None]:
     if outcome.state == "unknown":
         return "failed", unknown_model(model)
     if outcome.state == "failed":
-        text = f"model '{model}' does not load: {outcome.reason}"
-        return "failed", GatewayError(
-            Code.UNAVAILABLE, text, fault=Fault.WORKER, retry_after=max(1.0, outcome.retry_after)
-        )
+        return "failed", does_not_load(model, outcome.reason, outcome.retry_after)
     return "busy", unavailable(f"model '{model}' is not loaded: {outcome.reason}")
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gateway.build import Builder
 from gateway.forwarding import HeaderForwarding
 from gateway.guard import Guard
+from gateway.hints import Hints, Refresh
 from gateway.ingress.edge import Edge
-from gateway.ingress.grpc import GrpcService
+from gateway.ingress.grpc_service import GrpcService
 from gateway.ingress.http1 import Http1
 from gateway.ingress.http2 import Http2
 from gateway.ingress.listener import Listener
@@ -46,9 +47,9 @@ async def no_control(pool: str, model: str, tell: Tell) -> Outcome:
 
 
 class DataPlane:
-    """What one worker does for clients. `refresh` asks control to read a pool's inventory again, `load` to
-    load a model; `board` is where all
-    workers count what they have in flight, `sequences` where they write down where sequences are.
+    """What one worker does for clients. `refresh` asks control to read a pool's inventory again, `load` to load a
+    model; `board` is where all workers count what they have in flight, `sequences` where they write down where
+    sequences are.
 
     `draining` fails health while requests are still taken; once `ending`, nothing that lasts is begun.
     """
@@ -57,7 +58,7 @@ class DataPlane:
         self,
         worker: int,
         metrics: Metrics,
-        refresh: Callable[[str], Awaitable[None]],
+        refresh: Refresh,
         board: LoadBoard | None = None,
         sequences: SequenceTable | None = None,
     ) -> None:
@@ -76,7 +77,8 @@ class DataPlane:
         self._metrics = metrics
         self.load: Ask = no_control
         rooms = WaitingRooms(lambda pool, model, tell: self.load(pool, model, tell), metrics)
-        self._builder = Builder(metrics, tools=Tools(Fleet(board, worker)), sequences=sequences, rooms=rooms)
+        tools = Tools(Fleet(board, worker))
+        self._builder = Builder(metrics, tools=tools, sequences=sequences, rooms=rooms, on_stale=Hints(refresh).stale)
         self._rest = RestService(self)
         self._grpc = GrpcService(self)
         self._listeners: list[Listener] = []

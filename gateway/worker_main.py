@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Protocol
 
+from gateway.hints import Refresh
 from gateway.lifeline import Exit
 from gateway.link import OnWorld, WorkerLink
 from gateway.memory import keep_freed_memory
@@ -22,8 +23,6 @@ LAG_TICKS = 10
 GC_THRESHOLDS = (50_000, 20, 20)
 
 _log = logging.getLogger(__name__)
-
-Refresh = Callable[[str], Awaitable[None]]
 
 
 class DataPlane(Protocol):

@@ -1,9 +1,9 @@
 """What control tells the workers and what they report: plain messages over one Unix socket.
 
 Control to worker: `World` (whole, versioned by `generation`), `Refreshed`, `Loading` and `Loaded`. Worker to control:
-`Hello`, `Report` once a second, `Refresh` when a client's load or unload made the inventory stale, `Load` when a
-request needs a model that is loaded on demand. On the socket each message is a 4-byte big-endian length and msgpack,
-tagged by type.
+`Hello`, `Report` once a second, `Refresh` when a client's load or unload made the inventory stale or an answer showed
+it to be, `Load` when a request needs a model that is loaded on demand. On the socket each message is a 4-byte
+big-endian length and msgpack, tagged by type.
 """
 
 from __future__ import annotations
@@ -89,10 +89,11 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
 
 
 class Refresh(msgspec.Struct, frozen=True, tag="refresh"):
-    """Poll this pool's inventory now and tell all workers before answering."""
+    """Poll this pool's inventory now, or that of one of its endpoints, and tell all workers before answering."""
 
     token: int
     pool: str
+    address: str = ""
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):

@@ -13,8 +13,19 @@ from typing import TYPE_CHECKING, Final
 from config.pools import Outliers
 from routing.budget import Budget
 from routing.call import Call, Reply
-from routing.connectors.outcome import LOADING, AllBroken, NoOther, NotLoaded, NotTaken, died
+from routing.connectors.outcome import (
+    LOADING,
+    UNLOADED,
+    AllBroken,
+    NoOther,
+    NotLoaded,
+    NotTaken,
+    died,
+    does_not_load,
+    missing,
+)
 from routing.endpoint import READY, Endpoint, ModelState
+from routing.hash_key import hash_key
 from routing.health import Health
 from routing.pickers import Picker
 from routing.sequences import Sequences
@@ -29,14 +40,22 @@ BUSY_MINIMUM: Final = 10.0
 """Of the calls, how many may be sent once more because a queue was full, and how many a second besides: when all queues
 are full that only makes work."""
 REMEMBERED_CANDIDATES: Final = 65_536
+REASON_LETTERS: Final = 1000
+"""Of why a model does not load, how much a client is told."""
 
 Loader = Callable[[Call, NotLoaded], Awaitable[None]]
 """Returns when the call's model is loaded; raises `GatewayError`: the one given, or a better one."""
 
+OnStale = Callable[[str, str], None]
+"""Is told the pool's name and the endpoint's address."""
+
 
 class Pool:
-    """Endpoints with a picker; `forward` is the handler at the end of a chain. `loader` loads what is not loaded, None
-    if nobody does."""
+    """Endpoints with a picker; `forward` is the handler at the end of a chain.
+
+    `loader` loads what is not loaded, `on_stale` hears of an endpoint that does not have a model which its inventory
+    has; None if nobody does. `hash_key` finds what `Call.hash_key` is to be, None where the picker does not need it.
+    """
 
     def __init__(
         self,
@@ -52,7 +71,9 @@ class Pool:
         self.health = health if health is not None else Health(name, Outliers(), clock)
         self.busy_budget = Budget(BUSY_SHARE, BUSY_MINIMUM, clock)
         self.loader: Loader | None = None
+        self.on_stale: OnStale | None = None
         self.endpoints: tuple[Endpoint, ...] = ()
+        self.hash_key = hash_key(picker.wants)
         self._picker = picker
         self._on_retry = on_retry
         self._candidates: dict[tuple[str, str], tuple[Endpoint, ...]] = {}
@@ -71,11 +92,6 @@ class Pool:
         self._candidates.clear()
         self._sets.clear()
         self._generation += 1
-
-    @property
-    def wants(self) -> str:
-        """What `Call.hash_key` is to be for the picker: `Picker.wants`."""
-        return self._picker.wants
 
     @property
     def generation(self) -> int:
@@ -212,6 +228,8 @@ class Pool:
         if error is not None:
             if died(error):
                 call.deaths += 1
+            elif self.on_stale is not None and is_stale(endpoint, error):
+                self.on_stale(self.name, endpoint.address)
             self.health.failed(call, endpoint, error, self.candidates(call.model, call.version))
         elif self.health.watched:
             self.health.succeeded(call, endpoint)
@@ -253,7 +271,9 @@ class Pool:
 
     def may_send_again(self, call: Call, endpoint: Endpoint, error: GatewayError) -> bool:
         """After this failure at `endpoint`: is there where to send the call? Then `choose` gives it. Counts a retry."""
-        if error.executed or error.fault not in (Fault.BUSY, Fault.WORKER):
+        if error.executed:
+            return False
+        if error.fault is not Fault.BUSY and error.fault is not Fault.WORKER and not is_stale(endpoint, error):
             return False
         call.tried = (*call.tried, endpoint)
         if not self._has_other(call):
@@ -287,17 +307,24 @@ class Pool:
         return error if READY in states else NotLoaded.of(error)
 
     def _why_not_ready(self, model: str, version: str, known: list[Mapping[str, ModelState]]) -> GatewayError:
-        states = {state.state for versions in known for state in versions.values()}
-        if version:
-            states = {versions[version].state for versions in known if version in versions}
-            if not states:
-                return unknown_model(model, version)
+        asked = [state for versions in known for name, state in versions.items() if version in ("", name)]
+        if version and not asked:
+            return unknown_model(model, version)
+        states = {state.state for state in asked}
         if "LOADING" in states and READY not in states:
             return GatewayError(Code.UNAVAILABLE, f"model '{model}' {LOADING}", fault=Fault.WORKER, retry_after=1.0)
+        failures = [each.reason for each in asked if each.state == "UNAVAILABLE" and each.reason not in ("", UNLOADED)]
+        if failures:
+            return does_not_load(model, " ".join(failures[0].split())[:REASON_LETTERS], 1.0)
         if version:
             text = f"Request for unknown model: '{model}' version {version} is not at ready state"
             return GatewayError(Code.UNAVAILABLE, text, fault=Fault.WORKER, retry_after=1.0)
         return GatewayError(Code.NOT_FOUND, f"Request for unknown model: '{model}' has no available versions")
+
+
+def is_stale(endpoint: Endpoint, error: GatewayError) -> bool:
+    """Does the endpoint say that it does not have what its inventory has?"""
+    return endpoint.known and not error.executed and missing(error.message)
 
 
 def unknown_model(model: str, version: str = "") -> GatewayError:

@@ -89,7 +89,7 @@ class Plane:
         self._generations = Generations(self._lagging)
         self.withdrawals = Withdrawals(self.board, self._publish, self._generations.reached)
         self.keepers = Keepers(
-            config, self._metrics, self.withdrawals, self._told, self._refresh_one, ground, self.fleet.gpu_memory
+            config, self._metrics, self.withdrawals, self._told, self.refresh, ground, self.fleet.gpu_memory
         )
         sources = {**self.keepers.sources(), **(sources or {})}
         self._pollers = Pollers(config.pools, self._changed, self._metrics, client, self.fleet.paged, sources)
@@ -167,9 +167,9 @@ class Plane:
         if told != (worker.ready, worker.generation):
             self._tell()
 
-    async def refresh(self, pool: str) -> None:
-        """Poll `pool` now and publish what changed."""
-        await self._pollers.refresh(pool)
+    async def refresh(self, pool: str, address: str = "") -> None:
+        """Poll `pool` now, or the endpoint of it with this address, and publish what changed."""
+        await self._pollers.refresh(pool, address)
         if self._dirty:
             self._publish()
 
@@ -266,12 +266,6 @@ class Plane:
 
     def _told(self, pool: str) -> tuple[EndpointState, ...]:
         return self._pools.get(pool, ())
-
-    async def _refresh_one(self, pool: str, address: str) -> None:
-        """Poll one endpoint and publish what changed."""
-        await self._pollers.refresh(pool, address)
-        if self._dirty:
-            self._publish()
 
     def _is_live(self) -> bool:
         """Has each route somewhere to go, by what the workers were told?"""

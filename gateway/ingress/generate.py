@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.snapshot import code_of
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded
-from routing.connectors.outcome import NO_VERSIONS, NOT_READY, QUEUE_REFUSALS, from_status
+from routing.connectors.outcome import NOT_READY, QUEUE_REFUSALS, STOPPING, from_status, missing
 from routing.connectors.streaming import StreamAttempt
 from routing.pool import MAX_ATTEMPTS
 from transcoding import sse
@@ -51,6 +51,7 @@ class Generation:
         self._plane = plane
         self._body = body
         self._metadata = metadata
+        self._headers = view.headers
         self._route: Route = plane.snapshot.dispatch(match.model)
         self._variant: Variant = self._route.only or self._choose(view)
         self._model, self._version, self.told = self._variant.resolve(match.model, match.version)
@@ -103,6 +104,8 @@ class Generation:
         )
         if call.sequence:
             call.mark(infer.parameters or {})
+        if (keyed := self._variant.pool.hash_key) is not None:
+            call.hash_key = keyed.of(self._headers, infer)
         return call
 
     async def _open(self, infer: InferRequest) -> None:
@@ -298,9 +301,9 @@ class Events(AsyncGenerator[bytes, None]):
 
 def in_band(message: str) -> GatewayError:
     """An error that a stream told by its text only: the queue's or the model's when it says so, else the client's."""
-    if message.endswith((*QUEUE_REFUSALS, NOT_READY)):
+    if message.endswith((*QUEUE_REFUSALS, NOT_READY, STOPPING)):
         return from_status(Code.UNAVAILABLE, message)
-    if message.endswith(NO_VERSIONS):
+    if missing(message):
         return from_status(Code.NOT_FOUND, message)
     if message.startswith("Failed to process the request(s)"):
         return GatewayError(Code.INTERNAL, message, fault=Fault.MODEL, executed=True)

@@ -55,6 +55,7 @@ class InferSession:
     def __init__(self, plane: DataPlane, head: Head, stream: GrpcStream) -> None:
         self._plane = plane
         self._stream = stream
+        self._head = head
         self._started = perf_counter()
         self._deadline = None if head.timeout is None else plane.loop.time() + head.timeout
         self._timer = None if self._deadline is None else plane.loop.call_at(self._deadline, self._expire)
@@ -165,6 +166,8 @@ class InferSession:
             self._route, self._variant = route, variant.name
             route.in_flight.value += 1
         call = self._call(variant, envelope)
+        if (keyed := variant.pool.hash_key) is not None:
+            call.hash_key = keyed.of(self._head.metadata, message)
         if envelope.classified:
             await self._plane.guard.check_classified(
                 variant.pool, call.model, call.version, envelope.classified, self._deadline
@@ -203,9 +206,9 @@ class InferSession:
 
     async def _upstream_for(self, pool: Pool, call: Call) -> Upstream:
         """The endpoint in use that serves the model, else the pool's choice. A sequence's requests go to the endpoint
-        that is theirs whichever way they come."""
+        that is theirs whichever way they come, and so do those with a key of their own."""
         upstreams = self._upstreams
-        if call.sequence:
+        if call.sequence or (call.hash_key and pool.hash_key is not None and pool.hash_key.varies):
             known = upstreams.get(pool.choose(call))
         else:
             candidates = pool.candidates(call.model, call.version)

@@ -21,7 +21,7 @@ from gateway.telemetry.metrics import Metrics
 from routing.tasks import spawn
 
 if TYPE_CHECKING:
-    from gateway.ingress.grpc import GrpcService
+    from gateway.ingress.grpc_service import GrpcService
 
 log = logging.getLogger(__name__)
 

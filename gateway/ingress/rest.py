@@ -115,6 +115,8 @@ class RestService:
             )
             if call.sequence:
                 call.mark(infer.parameters or {})
+            if (keyed := variant.pool.hash_key) is not None:
+                call.hash_key = keyed.of(headers, infer)
             reply = oip_grpc.decode_reply((await variant.handler(call)).payload)
             told = told if call.variant == variant.name else variant.elsewhere(call)
             response = rendered(*oip_json.encode_reply(reply, infer), headers)

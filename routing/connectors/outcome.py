@@ -14,11 +14,15 @@ from transcoding.http2.hpack import HeaderBlock
 from transcoding.status import Code, Fault, GatewayError
 
 LOADING = "is loading"
+UNLOADED = "unloaded"
+"""What an index says of a version that somebody unloaded, where it gives a reason for one that did not load."""
+DOES_NOT_LOAD = "' does not load: "
 QUEUE_REFUSALS = ("Exceeds maximum queue size", "Request timeout expired")
 NOT_READY, NO_VERSIONS = "is not at ready state", "has no available versions"
 STALE_INVENTORY = (NOT_READY, NO_VERSIONS)
 STOPPING = "Server is stopping, scheduler for model has stopped accepting new inference requests"
 NOT_HERE = (*STALE_INVENTORY, STOPPING)
+UNKNOWN_MODEL, NOT_FOUND = "Request for unknown model: ", " is not found"
 CLIENT_CODES = frozenset(
     {Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.ALREADY_EXISTS, Code.OUT_OF_RANGE, Code.FAILED_PRECONDITION}
 )
@@ -56,10 +60,24 @@ def from_status(code: int, message: str) -> GatewayError:
         return GatewayError(known, message, fault=Fault.BUSY, executed=False, retry_after=1.0)
     if message.endswith(NOT_HERE):
         return GatewayError(known, message, fault=Fault.WORKER, executed=False)
+    if missing(message):
+        return GatewayError(known, message, fault=Fault.CLIENT, executed=False)
     if known is Code.UNAVAILABLE:
         return GatewayError(known, message, fault=Fault.MODEL, executed=True)
     fault = Fault.CLIENT if known in CLIENT_CODES else Fault.MODEL
     return GatewayError(known, message, fault=fault, executed=True)
+
+
+def missing(message: str) -> bool:
+    """Does this text say that the endpoint does not have the model, or the version, to be called? It may have gone
+    since the inventory was read, or with the process that had it."""
+    return message.endswith(NOT_HERE) or (message.startswith(UNKNOWN_MODEL) and message.endswith(NOT_FOUND))
+
+
+def does_not_load(model: str, reason: str, retry_after: float) -> GatewayError:
+    """It was tried, and failed for this reason."""
+    text = f"model '{model}{DOES_NOT_LOAD}{reason}"
+    return GatewayError(Code.UNAVAILABLE, text, fault=Fault.WORKER, retry_after=max(1.0, retry_after))
 
 
 class NotTaken(GatewayError):
@@ -107,10 +125,11 @@ def blame(error: GatewayError) -> Blame:
 
 
 def absent(error: GatewayError) -> bool:
-    """Is the model, or the version, not there to be called: unknown, not loaded, or still loading?"""
+    """Is the model, or the version, not there to be called: unknown, not loaded, still loading or unable to?"""
     if error.executed:
         return False
-    return error.code is Code.NOT_FOUND or error.message.endswith((LOADING, *STALE_INVENTORY))
+    message = error.message
+    return error.code is Code.NOT_FOUND or message.endswith((LOADING, *STALE_INVENTORY)) or DOES_NOT_LOAD in message
 
 
 def died(error: GatewayError) -> bool:

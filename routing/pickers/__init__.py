@@ -31,7 +31,8 @@ class Tools:
 class Picker(Protocol):
     """Chooses one endpoint for a call.
 
-    `wants` is what ingress must put into `Call.hash_key`: "header:NAME", or "" for nothing.
+    `wants` is what it hashes: "header:NAME", "principal", "sequence" or "body", "" for nothing. A header and a body are
+    found by `routing.hash_key` before the call and come as `Call.hash_key`.
     """
 
     wants: str

@@ -21,7 +21,7 @@ from typing import Any
 from config.schema import Limits
 from config.schema import Listener as ListenerConfig
 from gateway.ingress.exchange import Request, Response
-from gateway.ingress.grpc import GrpcService
+from gateway.ingress.grpc_service import GrpcService
 from gateway.ingress.http1 import Http1
 from gateway.ingress.http1_head import METHODS
 from gateway.ingress.listener import Listener

@@ -91,6 +91,8 @@ def test_a_refresh_returns_when_its_world_is_applied(make: Make) -> None:
         await asyncio.gather(*(pair.link.refresh(f"p{number}") for number in range(5)))
         assert pair.applied.generations[-1] == 105
         assert pair.handler.events[1:] == [f"refresh p{number}" for number in range(5)]
+        await pair.link.refresh("p", "gpu-0:8001")
+        assert pair.handler.events[-1] == "refresh p gpu-0:8001"
 
     play(make, scene)
 

@@ -42,7 +42,7 @@ def hanging(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[th
     release.set()
 
 
-async def no_refresh(pool: str) -> None:
+async def no_refresh(pool: str, address: str = "") -> None:
     pass
 
 

@@ -10,7 +10,7 @@ import pytest
 from config.pools import Outliers
 from routing.budget import TAU
 from routing.call import Call
-from routing.connectors.outcome import AllBroken, NoOther, NotLoaded, broken, from_status
+from routing.connectors.outcome import AllBroken, NoOther, NotLoaded, absent, broken, from_status
 from routing.endpoint import Endpoint
 from routing.pool import BUSY_MINIMUM, BUSY_SHARE, MAX_ATTEMPTS, REMEMBERED_CANDIDATES, Pool
 from tests.support.clock import Clock
@@ -87,6 +87,40 @@ def test_each_why_not_has_its_own_answer(
     with pytest.raises(GatewayError) as caught:
         forward(a_pool([an_endpoint("a:1", models)]), version=version)
     assert (caught.value.code, caught.value.message) == (code, text)
+
+
+class TestFailedLoads:
+    """A model that did not load is not one that nobody loaded: its users are told why."""
+
+    BROKEN = State("UNAVAILABLE", "Internal: no module\nnamed 'x'")
+    IDLE = State("UNAVAILABLE", "unloaded")
+
+    @staticmethod
+    def why(*versions: dict[str, State], version: str = "") -> GatewayError:
+        endpoints = [an_endpoint(f"{place}:1", {}) for place in range(len(versions))]
+        for endpoint, each in zip(endpoints, versions, strict=True):
+            endpoint.inventory = {"m": each}
+        with pytest.raises(GatewayError) as caught:
+            forward(a_pool(endpoints), version=version)
+        assert absent(caught.value)
+        return caught.value
+
+    @pytest.mark.parametrize("version", ["", "1"])
+    def test_the_reason_is_told(self, version: str) -> None:
+        for versions in ({"1": self.BROKEN}, {"1": self.BROKEN, "2": self.IDLE}):
+            error = self.why({}, versions, version=version)
+            assert (error.code, error.message) == (
+                Code.UNAVAILABLE,
+                "model 'm' does not load: Internal: no module named 'x'",
+            )
+
+    def test_not_beside_one_that_loads_or_of_another_version(self) -> None:
+        loading = State("LOADING")
+        assert self.why({"1": self.BROKEN}, {"1": loading}).message == "model 'm' is loading"
+        assert "not at ready" in self.why({"1": self.BROKEN, "2": self.IDLE}, version="2").message
+
+    def test_one_that_was_unloaded_did_not_fail(self) -> None:
+        assert self.why({"1": self.IDLE}).code is Code.NOT_FOUND
 
 
 def test_no_live_endpoint_is_its_own_answer() -> None:

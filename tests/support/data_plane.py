@@ -53,7 +53,8 @@ class Answer:
 
 
 class PlaneThread:
-    """The plane and its clients. `refreshes` are the pools of which control was asked to read the inventory."""
+    """The plane and its clients. `refreshes` are the pools of which control was asked to read the inventory, with the
+    endpoint if one was meant."""
 
     def __init__(self, config: Config, states: Mapping[str, Sequence[EndpointState]]) -> None:
         self.config = config
@@ -76,8 +77,8 @@ class PlaneThread:
     async def _make(self) -> None:
         self.plane = DataPlane(0, self.metrics, self._refresh)
 
-    async def _refresh(self, pool: str) -> None:
-        self.refreshes.append(pool)
+    async def _refresh(self, pool: str, address: str = "") -> None:
+        self.refreshes.append(f"{pool} {address}".rstrip())
         if self.on_refresh is not None:
             await self.on_refresh(pool)
 

@@ -69,7 +69,7 @@ def an_endpoint(
 
 def a_pool(
     endpoints: Sequence[Endpoint],
-    pick: str = "round_robin",
+    pick: str | Pick = "round_robin",
     on_retry: Callable[[str, str], None] | None = None,
     tools: Tools | None = None,
     *,
@@ -79,7 +79,8 @@ def a_pool(
 ) -> Pool:
     """A pool of these; `pick` is a kind of picker, or "first" for the first of the candidates."""
     health = Health(name, outliers or Outliers(), clock)
-    picker = First() if pick == "first" else make(Pick(pick), tools)
+    spec = Pick(pick) if isinstance(pick, str) else pick
+    picker = First() if spec.kind == "first" else make(spec, tools)
     pool = Pool(name, picker, on_retry, health, clock)
     pool.set_endpoints(endpoints)
     return pool

@@ -56,6 +56,19 @@ def own_triton(
         shutil.rmtree(triton.repository.parent)
 
 
+@contextmanager
+def own_tritons(*models: Sequence[str]) -> Iterator[list[Triton]]:
+    """A server in explicit mode for each of these sets of models, started at the same time."""
+    tritons: list[Triton] = []
+    try:
+        tritons += [_new(each, True, ()) for each in models]
+        yield [triton.wait_ready() for triton in tritons]
+    finally:
+        for triton in tritons:
+            triton.kill()
+            shutil.rmtree(triton.repository.parent)
+
+
 def _new(models: Sequence[str], explicit: bool, arguments: Sequence[str]) -> Triton:
     directory = Path(tempfile.mkdtemp(prefix="penstock-test-"))
     try:

@@ -138,6 +138,9 @@ def test_a_refresh_publishes_before_it_returns_and_only_news() -> None:
         await bench.plane.refresh("x")
         assert len(bench.worlds) == 2
         assert bench.worlds[-1].pools["x"][0].models == {}
+        bench.fleet.results = dict.fromkeys(bench.fleet.results, BAD)
+        await bench.plane.refresh("x", "x:2")
+        assert [state.live for state in bench.worlds[-1].pools["x"]] == [True, False]
 
     play(scene)
 

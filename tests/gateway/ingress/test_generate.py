@@ -184,6 +184,9 @@ class TestEvents:
         ("Request timeout expired", Code.UNAVAILABLE),
         ("Failed to process the request(s) for model instance 'm'", Code.INTERNAL),
         ("unexpected shape", Code.INVALID_ARGUMENT),
+        ("Request for unknown model: 'm' is not found", Code.NOT_FOUND),
+        ("Request for unknown model: 'm' has no available versions", Code.NOT_FOUND),
+        ("Request for unknown model: 'm' version 1 is not at ready state", Code.UNAVAILABLE),
     ],
 )
 def test_what_a_stream_tells_by_text_alone(text: str, code: Code) -> None:

@@ -104,8 +104,17 @@ def test_a_large_ring_is_bounded_and_spreads() -> None:
     assert len(found) > 900
 
 
-def test_sequence_and_body_need_nothing_from_ingress() -> None:
+def by_principal(name: str) -> Call:
+    call = a_call()
+    call.principal = name
+    return call
+
+
+def test_sequence_principal_and_body_are_in_the_call() -> None:
     node = Node(10)
+    whose = make(Pick("hash_ring", by="principal"), node.tools)
+    assert len({whose.pick(node.endpoints, by_principal("ann")).address for _ in range(10)}) == 1
+    assert len({whose.pick(node.endpoints, by_principal(str(n))).address for n in range(50)}) > 5
     by_sequence = make(Pick("hash_ring", by="sequence"), node.tools)
     assert len({by_sequence.pick(node.endpoints, a_call(sequence="7")).address for _ in range(10)}) == 1
     assert len({by_sequence.pick(node.endpoints, a_call(sequence=str(n))).address for n in range(50)}) > 5

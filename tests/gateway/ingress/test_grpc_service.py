@@ -1,4 +1,4 @@
-"""Rules, splits and versions for unary gRPC, and what initial metadata and trailers tell."""
+"""Rules, splits, versions and keys for unary gRPC, and what initial metadata and trailers tell."""
 
 from __future__ import annotations
 

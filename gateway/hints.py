@@ -1,0 +1,44 @@
+"""Hints to control: an endpoint said that it does not have a model which its inventory has, so the inventory is stale.
+
+It is read anew at once, and no more often than `GAP` for each endpoint, however many requests found out. Nobody waits
+for it: the requests have gone elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from routing.tasks import spawn
+
+GAP = 0.5
+"""Seconds between hints of one worker about one endpoint: a World may take that long to come, and a Triton that says
+READY and means it not must not be asked all the time."""
+REMEMBERED = 4096
+
+
+class Refresh(Protocol):
+    """How a worker has inventory read anew: `gateway.link.WorkerLink.refresh`."""
+
+    async def __call__(self, pool: str, address: str = "") -> None:
+        """Return when the World that shows it was applied: of the pool, or of its endpoint with this address."""
+
+
+class Hints:
+    """The hints of one worker. `clock` is in seconds."""
+
+    def __init__(self, refresh: Refresh, clock: Callable[[], float] | None = None) -> None:
+        self._refresh = refresh
+        self._clock = clock or asyncio.get_running_loop().time
+        self._due: dict[tuple[str, str], float] = {}
+
+    def stale(self, pool: str, address: str) -> None:
+        """What is known of the models at this endpoint is not true."""
+        key, now = (pool, address), self._clock()
+        if now < self._due.get(key, 0.0):
+            return
+        if len(self._due) >= REMEMBERED:
+            self._due.clear()
+        self._due[key] = now + GAP
+        spawn(self._refresh(pool, address), f"hint about {address}")
