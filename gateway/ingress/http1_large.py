@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LARGE = 64 * 1024
 """What must be missing of a body, in bytes, to be worth it."""
+EARNED = 64
+"""How many times what came with the head is made room for at once."""
 FIRST, STEP = 256 * 1024, 1024 * 1024
 _ZEROS = memoryview(bytes(STEP))
 
@@ -23,14 +25,16 @@ _ZEROS = memoryview(bytes(STEP))
 class LargeBody(asyncio.BufferedProtocol):
     """Receives the `length` bytes of one body, of which `start` have come, for a reader.
 
-    What a client announces costs nothing: room is made as it is filled, which the allocator does without copying.
+    What a client announces costs nothing: room is made as it is filled, all at once when what came first is a fair
+    part of it.
     """
 
     def __init__(self, reader: Http1Reader, length: int, start: Buffer) -> None:
         self._reader = reader
         self._length = length
-        self._body = bytearray(start)
         self._at = len(start)
+        self._body = bytearray(length if self._at * EARNED >= length else start)
+        self._body[: self._at] = start
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go: never beyond the body, so what follows it stays in the socket."""

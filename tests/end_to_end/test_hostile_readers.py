@@ -10,11 +10,15 @@ import time
 
 import pytest
 
+from routing.connectors.grpc_h2 import UPSTREAM_LIMITS
 from tests.support.deadline import until
 from tests.support.hostile import MIB, SLACK, STALL, HostileGateway
 from tests.support.raw_client import BODY, post
 from tests.support.rude_http2 import LARGE_WINDOW, data, grpc_headers, headers, message, request_headers
 from transcoding.http2 import frames as fr
+
+AHEAD = UPSTREAM_LIMITS.stream_window
+"""What an endpoint may have sent of a stream before it notices that nobody takes it, in bytes."""
 
 pytestmark = pytest.mark.usefixtures("bystander")
 
@@ -85,7 +89,7 @@ def test_h7_a_closed_connection_window_ends_streams_and_cancels_them(hostile: Ho
     cancelled = hostile.backend.cancelled
     body = b'{"IN":[1],"parameters":{"count":100000,"size":1000}}'
     settings = {fr.INITIAL_WINDOW_SIZE: LARGE_WINDOW}
-    with hostile.memory_within(16 * MIB), hostile.http2("hasty", settings) as client:
+    with hostile.memory_within(10 * AHEAD + 8 * MIB), hostile.http2("hasty", settings) as client:
         for stream in range(1, 20, 2):
             path = "/v2/models/stream/generate_stream"
             client.send(headers(stream, request_headers(path)) + data(stream, body, True))
@@ -100,7 +104,7 @@ def test_an_http2_client_that_does_not_read_is_closed(hostile: HostileGateway) -
     with hostile.http2("hasty", settings, receive_buffer=4096) as client:
         client.send(fr.window_update(0, LARGE_WINDOW))
         body = b'{"IN":[1],"parameters":{"count":100000,"size":1000}}'
-        with hostile.memory_within(32 * MIB):
+        with hostile.memory_within(10 * AHEAD + 8 * MIB):
             for stream in range(1, 20, 2):
                 path = "/v2/models/stream/generate_stream"
                 client.send(headers(stream, request_headers(path)) + data(stream, body, True))

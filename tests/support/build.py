@@ -8,9 +8,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 VARIABLE = "PENSTOCK_TEST_BUILD"
 BUILD = ROOT / os.environ.get(VARIABLE, "")
+
+interpreted_only = pytest.mark.skipif(BUILD != ROOT, reason="replaces a method of a class that is compiled here")
+"""For a test of what no real part can bring about in time."""
 
 
 def environment(**more: str) -> dict[str, str]:

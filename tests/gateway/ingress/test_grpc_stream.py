@@ -168,11 +168,12 @@ class TestErrors:
     def test_framing_that_is_broken_ends_all(
         self, plane: PlaneThread, server: ModelServer, bytes_: bytes, status: str
     ) -> None:
-        cancelled = len(server.cancelled)
+        asked, cancelled = len(server.called("streamed")), len(server.cancelled)
         with h2_client(plane.port()) as client:
             stream = client.grpc(PATH)
             client.send(stream, framed(request_of("never").SerializeToString()))
-            until(lambda: plane.held().get("at endpoints") == 1, 5)
+            until(lambda: len(server.called("streamed")) > asked, 5)
+            assert plane.held().get("at endpoints") == 1
             client.send(stream, bytes_)
             assert client.finish(stream).status == status
             until(lambda: len(server.cancelled) > cancelled, 5)
