@@ -38,7 +38,7 @@ class Effort:
 
 
 FULL = Effort("full", rounds=5, reference_rounds=2, warm_up=1.0, seconds=4.0, rest=2.0)
-QUICK = Effort("quick", rounds=1, reference_rounds=1, warm_up=0.5, seconds=1.5, rest=0.2)
+QUICK = Effort("quick", rounds=1, reference_rounds=1, warm_up=0.5, seconds=1.0, rest=0.2)
 
 
 class Contest:
@@ -64,12 +64,12 @@ class Contest:
                 if name not in result.failed and self._takes_part(name, number):
                     self._turn(result, name, number)
                     time.sleep(self._effort.rest if self._peers[name].reference else 0.0)
-        result.facts = {
-            "requests_per_second": round(scenario.rate, 1),
-            "seconds": self._effort.seconds,
-            "requests_per_second_of_the_other_client": round(scenario.others_rate, 1),
-            "ms_that_99%_were_sent_late_at_most": round(percentile(sorted(self._late), 0.99) * 1e3, 2),
-        }
+        result.facts = {"requests_per_second": round(scenario.rate, 1), "seconds": self._effort.seconds}
+        if scenario.others:
+            result.facts["requests_per_second_of_the_other_client"] = round(scenario.others_rate, 1)
+        if self._late:
+            late = round(percentile(sorted(self._late), 0.99) * 1e3, 2)
+            result.facts["ms_that_99%_were_sent_late_at_most"] = late
         return result
 
     def _takes_part(self, name: str, number: int) -> bool:

@@ -99,3 +99,9 @@ def test_a_peer_that_fails_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert "envoy_least_request" not in result.samples
     assert len(load.of(2)) == 1
     assert len(result.samples["penstock_expected_wait"]["p99_ms"]) == 3
+
+
+def test_a_scenario_without_any_answer_is_a_result_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    result, _, ports = contest(SLOW, monkeypatch, tmp_path, failing={1, 2, 3})
+    assert set(result.failed) == set(ports)
+    assert result.samples == {}
