@@ -2,7 +2,7 @@
 # load generator and fewer peers serve. More choices: make bench BENCH="--only small_json --rounds 5".
 BENCH_STAMP := $(VENV)/.bench-installed
 
-.PHONY: bench bench-quick
+.PHONY: bench bench-quick simulate
 
 $(BENCH_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
@@ -13,3 +13,6 @@ bench: triton $(BENCH_STAMP) ## Penstock beside Triton, nginx, Envoy and the obv
 
 bench-quick: triton $(BENCH_STAMP) ## The same in less than 90 s, to see that it works
 	$(BIN)/python -m loadtests.bench --quick $(BENCH)
+
+simulate: install ## Choices on paper: the pickers before modelled Tritons, some ten minutes
+	$(BIN)/python -m loadtests.simulate $(SIMULATE)
