@@ -40,6 +40,7 @@ BUSY_MINIMUM: Final = 10.0
 """Of the calls, how many may be sent once more because a queue was full, and how many a second besides: when all queues
 are full that only makes work."""
 REMEMBERED_CANDIDATES: Final = 65_536
+REMEMBERED_SETS: Final = 4096
 REASON_LETTERS: Final = 1000
 """Of why a model does not load, how much a client is told."""
 
@@ -77,12 +78,13 @@ class Pool:
         self._picker = picker
         self._on_retry = on_retry
         self._candidates: dict[tuple[str, str], tuple[Endpoint, ...]] = {}
-        self._sets: dict[tuple[Endpoint, ...], tuple[Endpoint, ...]] = {}
+        self._sets: dict[tuple[tuple[Endpoint, ...], tuple[float, ...]], tuple[Endpoint, ...]] = {}
         self._generation = 0
 
     def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """The endpoints from now on, in the order of the configuration."""
         self.endpoints = tuple(endpoints)
+        self._sets.clear()
         self.health.keep(self.endpoints)
         self.sequences.follow(self.endpoints)
         self.changed()
@@ -90,7 +92,6 @@ class Pool:
     def changed(self) -> None:
         """Something about an endpoint changed: forget who may take what."""
         self._candidates.clear()
-        self._sets.clear()
         self._generation += 1
 
     @property
@@ -106,8 +107,8 @@ class Pool:
     def candidates(self, model: str, version: str) -> tuple[Endpoint, ...]:
         """Endpoints where (model, version) is READY; an empty `model` asks for any live endpoint.
 
-        Those with an open connection are preferred: one that only reconnects is used when nothing else is left. Models
-        that the same endpoints have share one tuple, until something changes: pickers know it by its identity.
+        Those with an open connection are preferred: one that only reconnects is used when nothing else is left. The
+        same endpoints with the same weights are the same tuple, by which pickers remember what they derived from it.
         """
         key = (model, version)
         found = self._candidates.get(key)
@@ -115,8 +116,13 @@ class Pool:
             found = self._find(model, version)
             if len(self._candidates) >= REMEMBERED_CANDIDATES:
                 self._candidates.clear()
-            found = self._candidates[key] = self._sets.setdefault(found, found)
+            found = self._candidates[key] = self._same(found)
         return found
+
+    def _same(self, found: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        if len(self._sets) >= REMEMBERED_SETS:
+            self._sets.clear()
+        return self._sets.setdefault((found, tuple(endpoint.weight for endpoint in found)), found)
 
     def _find(self, model: str, version: str) -> tuple[Endpoint, ...]:
         live = [endpoint for endpoint in self.endpoints if endpoint.live]

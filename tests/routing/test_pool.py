@@ -305,6 +305,22 @@ def test_models_on_the_same_endpoints_share_their_candidates() -> None:
     assert len(pool.candidates("m0", "")) == 3
 
 
+def test_the_same_endpoints_stay_the_same_tuple_until_a_weight_changes() -> None:
+    one, other = an_endpoint("a:1", READY), an_endpoint("b:1", READY)
+    pool = a_pool([one, other])
+    both = pool.candidates("m", "")
+    one.live = False
+    pool.changed()
+    assert pool.candidates("m", "") == (other,)
+    one.live = True
+    pool.changed()
+    assert pool.candidates("m", "") is both
+    one.weight = 2.0
+    pool.changed()
+    assert pool.candidates("m", "") is not both
+    assert pool.candidates("m", "") == both
+
+
 def test_who_is_passed_over_is_asked_only_while_somebody_is() -> None:
     class Health:
         out = 0
