@@ -13,3 +13,8 @@ bench: triton $(BENCH_STAMP) compile-if-possible ## Penstock beside Triton, ngin
 
 bench-quick: triton $(BENCH_STAMP) compile-if-possible ## The same in less than 90 s, to see that it works
 	$(BIN)/python -m loadtests.bench --quick $(BENCH)
+
+.PHONY: chaos
+
+chaos: triton ## Kill, stop and slow down everything under load for ten minutes: make chaos CHAOS="--minutes 2 --seed 7"
+	$(BIN)/python -m loadtests.chaos $(CHAOS)

@@ -45,6 +45,8 @@ _NO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 """What gRPC's client says where no answer came."""
+_OURS = ("endpoint ", "sequence ", "model ")
+"""How the gateway begins to tell the same of an endpoint."""
 
 
 def classify(error: str | None) -> str:
@@ -61,7 +63,8 @@ def classify(error: str | None) -> str:
         status = re.match(r"(\d{3}) ", text)
         return WRONG if status is None else _BY_STATUS.get(int(status[1]), "internal")
     if kind.isupper():
-        no_answer = kind in ("UNAVAILABLE", "UNKNOWN", "INTERNAL", "CANCELLED") and _NO_ANSWER.search(text)
+        unsure = kind in ("UNAVAILABLE", "UNKNOWN", "INTERNAL", "CANCELLED") and not text.startswith(_OURS)
+        no_answer = unsure and _NO_ANSWER.search(text)
         return CONNECTION if no_answer else BY_CODE.get(kind, "internal")
     return CONNECTION
 
@@ -97,10 +100,14 @@ class LongRest(Lasting, SlowRest):
 
 
 class SteadyUnary(Lasting, Unary):
-    """A kept channel."""
+    """A kept channel, of which it matters not why it cannot connect."""
+
+    async def ask(self) -> None:
+        """One inference."""
+        await self._infer()
 
 
-class LongUnary(Lasting, SlowUnary):
+class LongUnary(SteadyUnary, SlowUnary):
     """50 ms at the model."""
 
 
@@ -115,7 +122,7 @@ class Generated(Lasting, Events):
         assert body.count(b"data: ") == 5, f"wrong events {body!r}"
 
 
-class Streamed(Lasting, Unary):
+class Streamed(SteadyUnary):
     """Bidirectional streams of five requests, each of which is answered twice, or with an error."""
 
     name = "streams"
@@ -146,7 +153,7 @@ class Demanding(Lasting, Rest):
         await super().ask()
 
 
-class Sequences(Lasting, Unary):
+class Sequences(SteadyUnary):
     """Sums over five requests, the next sequence when one is done or lost."""
 
     name = "sequences"
@@ -199,6 +206,12 @@ CLIENTS: tuple[Callable[[Load], Source], ...] = (
     *[SteadyRest] * 3, *[NewRest] * 2, *[SteadyUnary] * 3, *[LongRest] * 3, *[LongUnary] * 3, *[Generated] * 2,
     *[Streamed] * 2, *[Demanding] * 3, *[Sequences] * 2, *[RestSequences] * 2,
 )  # fmt: skip
+
+
+def kinds_of_text(requests: Iterable[Request]) -> Counter[tuple[str, str]]:
+    """How often which (class, text) was told, numbers and what follows a long beginning left out."""
+    told = [(classify(each.error), each.error) for each in requests if each.error is not None]
+    return Counter((kind, re.sub(r"\d+", "N", text[:250])[:200]) for kind, text in told)
 
 
 def classes(requests: Iterable[Request]) -> Counter[tuple[str, str]]:

@@ -189,12 +189,15 @@ KINDS = {"Tritons": TRITONS, "Tritons and workers": TRITONS | WORKERS, "everythi
 class Disturber:
     """Disturbs a stage at random; what one disturbance has in hand no other touches. `now` has what goes on."""
 
-    def __init__(self, stage: Stage, rng: random.Random, kinds: dict[str, Disturb]) -> None:
+    def __init__(
+        self, stage: Stage, rng: random.Random, kinds: dict[str, Disturb], pause: tuple[float, float] = PAUSE
+    ) -> None:
         self.now: set[str] = set()
         self.events: list[Event] = []
         self._stage = stage
         self._rng = rng
         self._kinds = kinds
+        self._pause = pause
         self._clock = asyncio.get_running_loop().time
 
     async def run(self, seconds: float) -> Counter[str]:
@@ -202,7 +205,7 @@ class Disturber:
         end = self._clock() + seconds
         tasks = []
         while self._clock() < end:
-            await asyncio.sleep(self._rng.uniform(*PAUSE))
+            await asyncio.sleep(self._rng.uniform(*self._pause))
             free = [name for name in self._kinds if target(name) not in set(map(target, self.now))]
             if free and len(self.now) < AT_ONCE:
                 tasks.append(spawn(self._one(self._rng.choice(free)), "disturbance"))

@@ -10,6 +10,7 @@ from loadtests.chaos.promises import Growth
 from loadtests.chaos.rounds import Round
 
 MOST_BROKEN = 20
+MOST_TEXTS = 6
 
 
 def report(rounds: Sequence[Round], growth: Growth, broken: Sequence[str]) -> str:
@@ -17,7 +18,7 @@ def report(rounds: Sequence[Round], growth: Growth, broken: Sequence[str]) -> st
     return "\n".join([
         *_heading("disturbances"), *_disturbances(rounds),
         *_heading("answers, by client and class"), *_classes(rounds),
-        *_heading("examples"), *_examples(rounds),
+        *_heading("what they were told"), *_texts(rounds),
         *_heading("accounts: at the clients, at the gateway, what it may have lost with killed workers"),
         *_accounts(rounds),
         *_heading("share of the busier of two static endpoints, by seconds of calm"), *_shares(rounds),
@@ -48,13 +49,12 @@ def _classes(rounds: Sequence[Round]) -> Iterator[str]:
         yield f"{source:<16}" + "".join(f"{count:>13}" for count in [*counts, sum(counts)])
 
 
-def _examples(rounds: Sequence[Round]) -> Iterator[str]:
-    examples: dict[str, str] = {}
-    for each in rounds:
-        examples = each.examples | examples
-    for name, text in sorted(examples.items()):
-        if name != OK:
-            yield f"{name}: {text}"
+def _texts(rounds: Sequence[Round]) -> Iterator[str]:
+    total: Counter[tuple[str, str]] = sum((each.texts for each in rounds), Counter())
+    for wanted in sorted({kind for kind, _ in total}):
+        most = Counter({text: count for (kind, text), count in total.items() if kind == wanted})
+        for text, count in most.most_common(MOST_TEXTS):
+            yield f"{count:>6}  {wanted}: {text}"
 
 
 def _accounts(rounds: Sequence[Round]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from loadtests.chaos import promises
-from loadtests.chaos.clients import CLIENTS, OK, classes, classify
+from loadtests.chaos.clients import CLIENTS, OK, classes, classify, kinds_of_text
 from loadtests.chaos.disturbances import KINDS, Disturber
 from loadtests.chaos.stage import Stage, apart
 from routing.tasks import spawn
@@ -34,7 +34,7 @@ class Round:
     slack: int = 0
     shares: list[float] = field(default_factory=list)
     healed_in: float = 0.0
-    examples: dict[str, str] = field(default_factory=dict)
+    texts: Counter[tuple[str, str]] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
 
 
@@ -55,8 +55,7 @@ async def play(
             progress.cancel()
     requests = load.requests
     result.classes = classes(requests)
-    for request in requests:
-        result.examples.setdefault(classify(request.error), str(request.error)[:300])
+    result.texts = kinds_of_text(requests)
     result.broken += promises.answers(requests, disturber.events)
     result.broken += await asyncio.to_thread(lambda: [*promises.nothing_held(stage), *promises.tritons(stage)])
     if not any("kill control" in name for name in result.disturbances):
