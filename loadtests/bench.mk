@@ -19,3 +19,8 @@ bench-routing: triton $(BENCH_STAMP) compile-if-possible ## Which Triton is chos
 
 simulate: install ## Choices on paper: the pickers before modelled Tritons, some ten minutes
 	$(BIN)/python -m loadtests.simulate $(SIMULATE)
+
+.PHONY: chaos
+
+chaos: triton ## Kill, stop and slow down everything under load for ten minutes: make chaos CHAOS="--minutes 2 --seed 7"
+	$(BIN)/python -m loadtests.chaos $(CHAOS)

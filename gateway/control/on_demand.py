@@ -88,7 +88,10 @@ class OnDemand:
         """Return when `model` is READY somewhere and the workers were sent word of it, or why it is not."""
         if self._is_ready(model):  # whoever asks has not heard of it yet
             return Outcome("ready")
-        if not any(model in state.models for state in self._sites.live().values()):
+        live = self._sites.live().values()
+        if not live:  # a moment ago a worker saw one
+            return Outcome("busy", f"no endpoint of pool '{self._pool}' is live", 1.0)
+        if not any(model in state.models for state in live):
             return Outcome("unknown", f"no endpoint of pool '{self._pool}' has model '{model}' in its repository", 1.0)
         if model not in self._tasks and (wait := self._failures.wait(("", model))) > 0:
             failure = self._failures.get(("", model))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from typing import Protocol
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -35,6 +35,16 @@ def value(gateway: Admin, family: str, **labels: str) -> float:
     return sum(values(gateway, family, **labels).values())
 
 
+def sums(gateway: Admin, family: str, label: str, **labels: str) -> dict[str, float]:
+    """The sums of these samples by the value of one label."""
+    found: defaultdict[str, float] = defaultdict(float)
+    for metric in text_string_to_metric_families(gateway.admin("/metrics")[1]):
+        for sample in metric.samples:
+            if sample.name == family and labels.items() <= sample.labels.items():
+                found[sample.labels[label]] += sample.value
+    return dict(found)
+
+
 def wait_for_reports(gateway: Admin) -> None:
     """Return when each worker has reported what is true now; a report shows in its CPU time."""
     before = _worker_cpu(gateway)
@@ -48,12 +58,12 @@ def _worker_cpu(gateway: Admin) -> dict[tuple[str, ...], float]:
 
 def held(gateway: Admin) -> dict[str, float]:
     """The sums of all that must be zero when nobody asks anything."""
-    sums: Counter[str] = Counter()
+    found: defaultdict[str, float] = defaultdict(float)
     for metric in text_string_to_metric_families(gateway.admin("/metrics")[1]):
         for sample in metric.samples:
             if sample.name in HELD:
-                sums[sample.name] += sample.value
-    return dict(sums)
+                found[sample.name] += sample.value
+    return dict(found)
 
 
 def assert_nothing_held(gateway: Admin, seconds: float = 10.0) -> None:

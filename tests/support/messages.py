@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
-from tritonclient.utils import np_to_triton_dtype
+from tritonclient.utils import np_to_triton_dtype as _datatype_of
 
 messages: Any = service_pb2
 _services: Any = service_pb2_grpc
+np_to_triton_dtype: Any = _datatype_of  # without annotations
 
 
 def infer_request(model: str, id: str = "", /, **inputs: np.ndarray[Any, Any]) -> Any:

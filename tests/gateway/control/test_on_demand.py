@@ -92,6 +92,16 @@ def test_a_model_that_nobody_has_is_not_tried() -> None:
     play(Bench(), scene)
 
 
+def test_while_nobody_is_live_nobody_knows_whether_a_model_is_unknown() -> None:
+    async def scene(bench: Bench) -> None:
+        bench.host.live = False
+        assert await bench.demand.load("m1") == Outcome("busy", "no endpoint of pool 'p' is live", 1.0)
+        bench.host.live = True
+        await bench.ready("m1")
+
+    play(Bench(), scene)
+
+
 def test_the_longest_unused_makes_room_and_the_listed_ones_stay() -> None:
     async def scene(bench: Bench) -> None:
         for model in ("m0", "m1", "m2"):

@@ -1,0 +1,26 @@
+"""A short run of all of it: everything is disturbed and healed, and every promise is kept."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.build import ROOT
+
+
+@pytest.mark.triton
+@pytest.mark.slow
+def test_a_short_run_keeps_every_promise() -> None:
+    command = [sys.executable, "-m", "loadtests.chaos", "--minutes", "0.25", "--seed", "1"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150)
+    print(run.stderr)
+    assert run.returncode == 0, run.stderr
+    assert run.stderr.rstrip().endswith("every promise was kept")
+    rounds = re.findall(r"^round +\d+: +(\d+) +(\d+) +(\d+)  Tritons and workers", run.stderr, re.MULTILINE)
+    assert rounds
+    for clients, gateway, slack in rounds:
+        assert int(clients) > 1000
+        assert int(gateway) >= int(clients) - int(slack) - 100  # without an answer, with a worker that was killed
