@@ -70,7 +70,7 @@ class Pick(Node, frozen=True):
 
     shorthand = "kind"
 
-    kind: Annotated[str, text("The name of a picker", "picker")] = "least_inflight"
+    kind: Annotated[str, text("The name of a picker", "picker")] = "expected_wait"
     by: Annotated[str, text("What is hashed: header:NAME, principal, sequence or body", "hash_key")] = "body"
     bound: Annotated[float, number("Load of one endpoint against the mean", 1.0, 100.0)] = 1.25
 

@@ -21,7 +21,7 @@ def test_an_unknown_picker() -> None:
         "did you mean 'least_inflight'?"
     ]
     assert list(check(config_with(), ["random"])) == [
-        (("pools", "main", "pick", "kind"), "expected one of: random; got 'least_inflight'")
+        (("pools", "main", "pick", "kind"), "expected one of: random; got 'expected_wait'")
     ]
 
 
@@ -84,7 +84,7 @@ def test_where_endpoints_come_from(written: str, found: list[str]) -> None:
     ("written", "found"),
     [
         ("{kind: hash_ring, by: header:X-User, bound: 150%}", []),
-        ("{bound: 1.5}", ["pick.bound: expected no `bound`, which is for hash_ring, not for least_inflight"]),
+        ("{bound: 1.5}", ["pick.bound: expected no `bound`, which is for hash_ring, not for expected_wait"]),
         (
             "{kind: round_robin, by: body}",
             ["pick.by: expected no `by`, which is for hash_ring, not for round_robin"],
