@@ -20,6 +20,7 @@ from config.schema import Deadlines, Limits
 from config.schema import Listener as ListenerConfig
 from gateway.ingress.edge import Edge
 from gateway.ingress.exchange import EVENTS, Request, Response
+from gateway.ingress.grpc import GrpcService
 from gateway.ingress.http1 import Http1
 from gateway.ingress.http2 import Http2
 from gateway.ingress.linger import Linger
@@ -237,7 +238,8 @@ class Ingress:
         config = ListenerConfig("127.0.0.1:1", "test", limits=limits, deadlines=deadlines)
 
         async def make() -> Listener:
-            return Listener(config, self.service, None, self.metrics)  # type: ignore[arg-type]
+            grpc = GrpcService(SimpleNamespace(loop=self.loop))  # type: ignore[arg-type]  # is not asked
+            return Listener(config, self.service, grpc, self.metrics)
 
         self.listener = self.loop.run_until_complete(make())
 
