@@ -227,6 +227,11 @@ class Source:
         self.closed = True
 
 
+def no_grpc(loop: asyncio.AbstractEventLoop) -> GrpcService:
+    """What a listener has for gRPC where nobody asks for it."""
+    return GrpcService(SimpleNamespace(loop=loop))  # type: ignore[arg-type]
+
+
 class Ingress:
     """One listener, its service, and the clients that a test connects to it."""
 
@@ -238,8 +243,7 @@ class Ingress:
         config = ListenerConfig("127.0.0.1:1", "test", limits=limits, deadlines=deadlines)
 
         async def make() -> Listener:
-            grpc = GrpcService(SimpleNamespace(loop=self.loop))  # type: ignore[arg-type]  # is not asked
-            return Listener(config, self.service, grpc, self.metrics)
+            return Listener(config, self.service, no_grpc(self.loop), self.metrics)
 
         self.listener = self.loop.run_until_complete(make())
 
