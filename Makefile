@@ -43,7 +43,8 @@ compile-if-possible: install
 	@$(BIN)/python -m deploy.packaging.compiled --if-possible $(COMPILED)
 
 test-compiled: compile triton ## The data path again, compiled
-	PENSTOCK_TEST_BUILD=$(COMPILED) $(BIN)/python -m pytest $(COMPILED_TESTS) -k 'not -triton] and not [triton-'
+	PENSTOCK_TRITON_VENV=$${PENSTOCK_TRITON_VENV:-$(CURDIR)/.triton-venv} PENSTOCK_TEST_BUILD=$(COMPILED) \
+		$(BIN)/python -m pytest $(COMPILED_TESTS) -k 'not -triton] and not [triton-'
 
 lint: install ## ruff, mypy, import contracts
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ from config.schema import Deadlines, Limits
 from config.schema import Listener as ListenerConfig
 from gateway.ingress.edge import Edge
 from gateway.ingress.exchange import EVENTS, Request, Response
+from gateway.ingress.grpc import GrpcService
 from gateway.ingress.http1 import Http1
 from gateway.ingress.http2 import Http2
 from gateway.ingress.linger import Linger
@@ -226,6 +227,11 @@ class Source:
         self.closed = True
 
 
+def no_grpc(loop: asyncio.AbstractEventLoop) -> GrpcService:
+    """What a listener has for gRPC where nobody asks for it."""
+    return GrpcService(SimpleNamespace(loop=loop))  # type: ignore[arg-type]
+
+
 class Ingress:
     """One listener, its service, and the clients that a test connects to it."""
 
@@ -237,7 +243,7 @@ class Ingress:
         config = ListenerConfig("127.0.0.1:1", "test", limits=limits, deadlines=deadlines)
 
         async def make() -> Listener:
-            return Listener(config, self.service, None, self.metrics)  # type: ignore[arg-type]
+            return Listener(config, self.service, no_grpc(self.loop), self.metrics)
 
         self.listener = self.loop.run_until_complete(make())
 

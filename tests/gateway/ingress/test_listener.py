@@ -18,7 +18,7 @@ from config.schema import Listener as ListenerConfig
 from gateway.ingress.listener import NEVER, Listener, allow_files, bind
 from gateway.telemetry.metrics import Metrics
 from tests.support.deadline import eventually
-from tests.support.ingress import Service, an_ingress
+from tests.support.ingress import Service, an_ingress, no_grpc
 from tests.support.raw_client import get
 
 
@@ -164,7 +164,7 @@ def on_a_socket(
 
     async def main() -> None:
         config = ListenerConfig("127.0.0.1:0", "test", limits=limits, deadlines=deadlines)
-        listener = Listener(config, Service(), None, Metrics())  # type: ignore[arg-type]
+        listener = Listener(config, Service(), no_grpc(asyncio.get_running_loop()), Metrics())
         await listener.open()
         assert listener._socket is not None
         try:
