@@ -1,13 +1,13 @@
 """Hints to control: an endpoint said that it does not have a model which its inventory has, so the inventory is stale.
 
-It is read anew at once, and no more often than `GAP` for each endpoint, however many requests found out. Nobody waits
-for it: the requests have gone elsewhere.
+It is read anew at once, and no more often than `GAP` for each endpoint, however many requests found out. Those that can
+go elsewhere do not wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from routing.tasks import spawn
@@ -31,14 +31,16 @@ class Hints:
     def __init__(self, refresh: Refresh, clock: Callable[[], float] | None = None) -> None:
         self._refresh = refresh
         self._clock = clock or asyncio.get_running_loop().time
-        self._due: dict[tuple[str, str], float] = {}
+        self._asked: dict[tuple[str, str], tuple[float, asyncio.Task[None]]] = {}
 
-    def stale(self, pool: str, address: str) -> None:
-        """What is known of the models at this endpoint is not true."""
+    def stale(self, pool: str, address: str) -> Awaitable[None]:
+        """What is known of the models at this endpoint is not true. What it gives ends with the last hint about it."""
         key, now = (pool, address), self._clock()
-        if now < self._due.get(key, 0.0):
-            return
-        if len(self._due) >= REMEMBERED:
-            self._due.clear()
-        self._due[key] = now + GAP
-        spawn(self._refresh(pool, address), f"hint about {address}")
+        asked = self._asked.get(key)
+        if asked is not None and now < asked[0]:
+            return asyncio.shield(asked[1])
+        if len(self._asked) >= REMEMBERED:
+            self._asked.clear()
+        task = spawn(self._refresh(pool, address), f"hint about {address}")
+        self._asked[key] = (now + GAP, task)
+        return asyncio.shield(task)

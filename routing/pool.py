@@ -47,8 +47,9 @@ REASON_LETTERS: Final = 1000
 Loader = Callable[[Call, NotLoaded], Awaitable[None]]
 """Returns when the call's model is loaded; raises `GatewayError`: the one given, or a better one."""
 
-OnStale = Callable[[str, str], None]
-"""Is told the pool's name and the endpoint's address."""
+OnStale = Callable[[str, str], Awaitable[None]]
+"""Is told the pool's name and the endpoint's address; what it gives need not be awaited, and ends when the inventory is
+known anew."""
 
 
 class Pool:
@@ -208,8 +209,14 @@ class Pool:
                 reply = await endpoint.channel.unary(call)
             except GatewayError as error:
                 self._failed(call, endpoint, error)
-                if attempts >= MAX_ATTEMPTS or not self.may_send_again(call, endpoint, error):
+                if attempts >= MAX_ATTEMPTS:
                     raise
+                if not self.may_send_again(call, endpoint, error):
+                    if self.loader is None or self.on_stale is None or not is_stale(endpoint, error):
+                        raise
+                    lease.release()
+                    await self.on_stale(self.name, endpoint.address)
+                    call.tried = ()  # it is loaded, there or elsewhere
             else:
                 endpoint.outcomes["ok"] += 1
                 lease.release(ok=True)
