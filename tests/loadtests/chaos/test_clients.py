@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loadtests.chaos.clients import CONNECTION, HANG, IN_BAND, OK, WRONG, classes, classify, kinds_of_text
+from loadtests.chaos.clients import CONNECTION, HANG, HIDDEN, IN_BAND, OK, WRONG, classes, classify, kinds_of_text
 from tests.support.load import Request
 
 
@@ -25,6 +25,7 @@ from tests.support.load import Request
         ("UNAVAILABLE: Socket closed", CONNECTION),
         ("UNAVAILABLE: failed to connect to all addresses; last error: ...", CONNECTION),
         ("UNKNOWN: Stream removed", CONNECTION),
+        ("INTERNAL: Internal error from Core", HIDDEN),
         ("UNAVAILABLE: endpoint 127.0.0.1:1 cannot be reached: Connection refused", "unavailable"),
         ("UNKNOWN: the model said so", "internal"),
         ("INTERNAL: internal error", "internal"),

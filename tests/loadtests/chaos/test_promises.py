@@ -64,6 +64,8 @@ class TestAccounts:
         assert not list(promises.accounts([request(hidden, source="streams")], {"ok": 1}, 0))
         for kind in ("unavailable", "not found"):
             assert not list(promises.accounts([request(hidden, source="events")], {kind: 1}, 0))
+            kept = "INTERNAL: Internal error from Core"
+            assert not list(promises.accounts([request(kept, source="streams")], {kind: 1}, 0))
         assert list(promises.accounts([request(hidden, source="events")], {}, 0))
 
     def test_what_had_no_answer_may_be_counted_or_not(self) -> None:
