@@ -20,7 +20,7 @@ from config.schema import Deadlines, Limits
 from config.schema import Listener as ListenerConfig
 from gateway.ingress.edge import Edge
 from gateway.ingress.exchange import EVENTS, Request, Response
-from gateway.ingress.grpc import GrpcService
+from gateway.ingress.grpc_service import GrpcService
 from gateway.ingress.http1 import Http1
 from gateway.ingress.http2 import Http2
 from gateway.ingress.linger import Linger
