@@ -25,6 +25,7 @@ from config.routes import PolicySpec, Target
 from routing.call import Policy
 from routing.pool import Pool
 from routing.tasks import spawn
+from state import State
 
 
 class Count(Protocol):
@@ -50,7 +51,8 @@ def as_written(target: Target, model: str) -> str:
 class Services:
     """What policies are given. `clock` tells seconds on the scale of `Call.deadline`, the event loop's time, which is
     CLOCK_MONOTONIC with asyncio and uvloop alike. `pools` and `version_of` follow the current configuration; the latter
-    says which version of a model a target means now, and raises `GatewayError` for a label that the model has not."""
+    says which version of a model a target means now, and raises `GatewayError` for a label that the model has not. `state`
+    is what gateways share, None where there is none."""
 
     counters: Counters
     pools: Mapping[str, Pool]
@@ -59,6 +61,7 @@ class Services:
     rng: random.Random = field(default_factory=random.Random)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     spawn: Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]] = spawn
+    state: State | None = None
 
 
 @cache

@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from routing.endpoint import Endpoint
-from transcoding.message import Buffer
+from routing.identity import NOBODY, Identity
+from routing.match import View
+from transcoding.message import Buffer, InferRequest
 from transcoding.methods import Method
 
 
@@ -22,12 +24,14 @@ class Call:
     none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint. `hash_key` is what the
     pool's picker wants to know of it, if anything. `route` and `variant` are names of the configuration, `principal`
     who calls. `idempotent` is the route's word that executing it twice does no harm. `attempts` counts how often it was
-    sent, `deaths` how often the endpoint ended while it had it; endpoints in `tried` are not asked again.
+    sent, `deaths` how often the endpoint ended while it had it; endpoints in `tried` are not asked again. `caller` is
+    who calls, and `view` what its head says (None where no policy of the route asks for it); `infer` is the request as
+    tensors where somebody has read them already; `told` are fields for the answer, which `tell` adds to.
     """
 
-    __slots__ = ("attempts", "deadline", "deaths", "endpoint", "hash_key", "idempotent", "message", "metadata",
-                 "method", "model", "principal", "route", "sequence", "sequence_end", "sequence_start", "tried",
-                 "variant", "version")  # fmt: skip
+    __slots__ = ("attempts", "caller", "deadline", "deaths", "endpoint", "hash_key", "idempotent", "infer", "message",
+                 "metadata", "method", "model", "principal", "route", "sequence", "sequence_end", "sequence_start",
+                 "told", "tried", "variant", "version", "view")  # fmt: skip
 
     def __init__(
         self,
@@ -61,6 +65,16 @@ class Call:
         self.idempotent = False
         self.attempts = 0
         self.deaths = 0
+        self.caller: Identity = NOBODY
+        self.view: View | None = None
+        self.infer: InferRequest | None = None
+        self.told: list[tuple[bytes, bytes]] | None = None
+
+    def tell(self, name: bytes, value: bytes) -> None:
+        """Add a field to the answer: a header of HTTP, metadata of gRPC; the name in lower case."""
+        if self.told is None:
+            self.told = []
+        self.told.append((name, value))
 
     def mark(self, parameters: Mapping[str, object]) -> Call:
         """Take over from the request's parameters whether its sequence starts or ends with it; the same call."""
@@ -84,6 +98,7 @@ class Call:
         )
         other.tried = self.tried if self.endpoint is None else (*self.tried, self.endpoint)
         other.principal, other.idempotent = self.principal, self.idempotent
+        other.caller, other.view, other.infer = self.caller, self.view, self.infer
         other.sequence_start, other.sequence_end = self.sequence_start, self.sequence_end
         return other
 

@@ -7,6 +7,7 @@ Triton has the code, and the usual gRPC-to-HTTP mapping where only a gateway or 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
 
@@ -67,7 +68,9 @@ class GatewayError(Exception):
     """An answer other than success: `code` for gRPC, `http_status` for HTTP, one message for both.
 
     `executed` is False when the request provably never reached a model, so that it may be sent elsewhere.
-    `retry_after` is in seconds.
+    `retry_after` is in seconds. `fields` are headers, or metadata, of the answer beside those; `problem` has members of
+    an RFC 9457 problem detail beside `title`, `status` and `detail`, such as `type`; `details` is an encoded
+    `google.rpc.Status` for gRPC's `grpc-status-details-bin`.
     """
 
     def __init__(
@@ -79,6 +82,9 @@ class GatewayError(Exception):
         fault: Fault = Fault.CLIENT,
         executed: bool = False,
         retry_after: float | None = None,
+        fields: Sequence[tuple[bytes, bytes]] = (),
+        problem: Mapping[str, object] | None = None,
+        details: bytes = b"",
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -87,6 +93,9 @@ class GatewayError(Exception):
         self.fault = fault
         self.executed = executed
         self.retry_after = retry_after
+        self.fields = tuple(fields)
+        self.problem = problem
+        self.details = details
 
     def __repr__(self) -> str:
         return f"GatewayError({self.code.name}, {self.http_status}, {self.message!r})"
