@@ -51,8 +51,8 @@ def as_written(target: Target, model: str) -> str:
 class Services:
     """What policies are given. `clock` tells seconds on the scale of `Call.deadline`, the event loop's time, which is
     CLOCK_MONOTONIC with asyncio and uvloop alike. `pools` and `version_of` follow the current configuration; the latter
-    says which version of a model a target means now, and raises `GatewayError` for a label that the model has not. `state`
-    is what gateways share, None where there is none."""
+    says which version of a model a target means now, and raises `GatewayError` for a label that the model has not.
+    `state` is what gateways share, None where there is none."""
 
     counters: Counters
     pools: Mapping[str, Pool]
