@@ -14,19 +14,21 @@ from typing import Any, NamedTuple
 import msgspec
 
 from config.addresses import check_admin, check_host, check_name, split_address
-from config.headers import forwarded_header, hash_key, matched_header
+from config.headers import LIMIT_KEY, forwarded_header, hash_key, limit_key, matched_header
 from config.match import tokens
 from config.problems import quote
 from config.regex import compile_regex
 from config.units import (
     DURATION,
     NUMBER,
+    RATE,
     SIZE,
     format_duration,
     format_number,
     format_size,
     parse_duration,
     parse_number,
+    parse_rate,
     parse_size,
 )
 
@@ -132,6 +134,11 @@ def _url_path(text: str) -> str:
     return text
 
 
+def _rate(text: str) -> str:
+    parse_rate(text)
+    return text
+
+
 def _json(text: str) -> str:
     try:
         msgspec.json.decode(text, type=dict[str, object])
@@ -159,6 +166,8 @@ FORMS: dict[str, Form] = {
     "any_header": Form("a header name such as x-model-version", matched_header),
     "cookie": _like("[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}", "the name of a cookie such as session"),  # a token of RFC 6265
     "hash_key": Form("header:NAME, principal, sequence or body", hash_key),
+    "limit_key": Form(LIMIT_KEY, limit_key),
+    "rate": Form(RATE, _rate),
     "regex": Form("a regular expression", _regex, free=True),
     "path": Form("a path", _plain, free=True),
     "url_path": Form("a path such as /metrics", _url_path),

@@ -28,6 +28,9 @@ _REFUSED_HEADERS = ("triton_grpc_error", "triton-grpc-protocol-", "grpc-", "x-fo
 HEADER_KEY = "header:"
 """What a hash key of a header begins with."""
 _HASH_KEYS = ("principal", "sequence", "body")
+LIMIT_KEYS = ("all", "principal", "tenant", "model", "route", "pool", "address")
+LIMIT_KEY = f"header:NAME, {', '.join(LIMIT_KEYS[:-1])} or {LIMIT_KEYS[-1]}"
+"""Whose limits there are."""
 
 
 def forwarded_header(text: str) -> str:
@@ -59,4 +62,13 @@ def hash_key(text: str) -> str:
         return HEADER_KEY + matched_header(text.removeprefix(HEADER_KEY))
     if text not in _HASH_KEYS:
         raise ValueError(f"expected header:NAME, principal, sequence or body, got {quote(text)}")
+    return text
+
+
+def limit_key(text: str) -> str:
+    """One of `LIMIT_KEYS`, or `header:` with the name of a header. Raises ValueError."""
+    if text.startswith(HEADER_KEY):
+        return HEADER_KEY + matched_header(text.removeprefix(HEADER_KEY))
+    if text not in LIMIT_KEYS:
+        raise ValueError(f"expected {LIMIT_KEY}, got {quote(text)}")
     return text

@@ -49,6 +49,8 @@ _FORMS: dict[str, Schema] = {
     "any_header": {"type": "string", "pattern": _TOKEN},
     "cookie": {"type": "string", "pattern": _TOKEN},
     "hash_key": {"type": "string", "pattern": "^(principal|sequence|body|header:.+)$"},
+    "limit_key": {"type": "string", "pattern": "^(all|principal|tenant|model|route|pool|address|header:.+)$"},
+    "rate": {"type": "string", "pattern": "^[1-9][0-9]*/(s|min|h|d)$"},
     "regex": {"type": "string", "minLength": 1, "maxLength": 1000},
     "nameserver": {"type": "string", "pattern": f"^{_HOST_PORT}$"},
     "host": {"type": "string", "minLength": 1},

@@ -1,4 +1,4 @@
-"""Durations, sizes and shares as an operator writes them: `250ms`, `1m30s`, `64MiB`, `20%`.
+"""Durations, sizes, shares and rates as an operator writes them: `250ms`, `1m30s`, `64MiB`, `20%`, `100/s`.
 
 A bare number is seconds, or bytes. A size names its base: `KiB MiB GiB` are powers of 1024, `kB MB GB` powers of 1000;
 a lone `k` or `M` means one to some readers and the other to the rest, so it is refused.
@@ -12,6 +12,7 @@ from decimal import Decimal
 DURATION = "a duration such as 250ms, 10s or 1m30s"
 SIZE = "a size such as 64MiB, 500kB or 1048576"
 NUMBER = "a number such as 0.2, 20% or 3"
+RATE = "a rate such as 100/s, 600/min, 1000/h or 10000/d"
 
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
 _SECONDS = {
@@ -35,6 +36,9 @@ _BYTES = {
     "GiB": 1024**3,
 }
 _SIZE = re.compile(f"({_NUMBER}) ?([A-Za-z]{{0,3}})")
+PERIODS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+"""The periods of rates, in seconds."""
+_RATE = re.compile(f"([1-9][0-9]{{0,11}})/({'|'.join(PERIODS)})")
 
 
 def parse_duration(text: str) -> float:
@@ -74,6 +78,14 @@ def parse_number(text: str) -> float:
     if not re.fullmatch(_NUMBER, number):
         raise ValueError(f"expected {NUMBER}, got {text[:40]!r}")
     return float(Decimal(number) / 100 if text.endswith("%") else Decimal(number))
+
+
+def parse_rate(text: str) -> tuple[int, float]:
+    """How many, and in how many seconds: `600/min` is (600, 60.0). Raises ValueError."""
+    match = _RATE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"expected {RATE}, got {text[:40]!r}")
+    return int(match[1]), PERIODS[match[2]]
 
 
 def format_number(number: float) -> str:

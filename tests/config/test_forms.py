@@ -33,6 +33,8 @@ from config.forms import FORMS
         ("any_header", "X-User", "x-user"),
         ("hash_key", "header:X-User", "header:x-user"),
         ("regex", "v[12]", "v[12]"),
+        ("rate", "600/min", "600/min"),
+        ("limit_key", "header:X-User", "header:x-user"),
         ("url_path", "/metrics?a=b", "/metrics?a=b"),
         ("variable", "OMP_NUM_THREADS", "OMP_NUM_THREADS"),
         ("devices", "0,1", "0,1"),

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.units import format_duration, format_number, format_size, parse_duration, parse_number, parse_size
+from config.units import (
+    format_duration,
+    format_number,
+    format_size,
+    parse_duration,
+    parse_number,
+    parse_rate,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -136,3 +144,17 @@ def test_the_shortest_way_to_write_it() -> None:
         "2GiB",
         "2147483647",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("100/s", (100, 1.0)), ("600/min", (600, 60.0)), ("1000/h", (1000, 3600.0)), ("1/d", (1, 86400.0))],
+)
+def test_rates(text: str, rate: tuple[int, float]) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "100", "0/s", "-1/s", "1.5/s", "100/m", "100/sec", "100 /s", "1e3/s", "١/s"])
+def test_not_a_rate(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a rate such as 100/s, 600/min"):
+        parse_rate(text)
