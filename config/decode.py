@@ -160,6 +160,8 @@ class Decoder:
         if len(node.value) < extra.get("least", kind.min_length or 0):
             self.report(node.start_mark, path, "expected at least one, got an empty list")
             return HOLE
+        if kind.max_length is not None and len(node.value) > kind.max_length:
+            self.report(node.start_mark, path, f"expected at most {kind.max_length}, got {len(node.value)}")
         return tuple(self.decode(kind.item_type, item, (*path, i)) for i, item in enumerate(node.value))
 
     def _dict(self, kind: mi.DictType, node: yaml.Node, path: Path) -> Any:

@@ -48,10 +48,10 @@ def one_or_several(says: str) -> Meta:
     return Meta(min_length=1, description=says, extra={"bare_item": True})
 
 
-def if_given(says: str, bare_item: bool = False) -> Meta:
-    """A list that, where it is written, has at least one item; its default may be empty, and travels between processes.
-    With `bare_item`, a single item needs no list."""
-    return Meta(description=says, extra={"least": 1} | ({"bare_item": True} if bare_item else {}))
+def if_given(says: str, bare_item: bool = False, most: int | None = None) -> Meta:
+    """A list that, where it is written, has at least one item, and at most `most`; its default may be empty, and
+    travels between processes. With `bare_item`, a single item needs no list."""
+    return Meta(description=says, max_length=most, extra={"least": 1} | ({"bare_item": True} if bare_item else {}))
 
 
 def items(says: str) -> Meta:

@@ -4,10 +4,11 @@ budgets and latencies that it remembers, across every other change."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from config.routes import PolicySpec, Route, Target
-from policies import Counters, Services, make
+from policies import Counters, Services, Siblings, make, no_gauges
 from routing.call import Policy
 from routing.pool import Pool
 from routing.versions import LATEST, Labelled, Latest
@@ -25,11 +26,18 @@ class Shelf:
     with each configuration.
     """
 
-    def __init__(self, counters: Counters, pools: Mapping[str, Pool], latest: Callable[[Pool], Latest]) -> None:
+    def __init__(
+        self,
+        counters: Counters,
+        pools: Mapping[str, Pool],
+        latest: Callable[[Pool], Latest],
+        gauges: Counters = no_gauges,
+        siblings: Siblings | None = None,
+    ) -> None:
         self.labels = NO_LABELS
         self._pools = pools
         self._latest = latest
-        self._services = Services(counters, pools, self.version_of)
+        self._services = Services(counters, pools, self.version_of, gauges=gauges, siblings=siblings or Siblings())
         self._made: dict[Key, tuple[PolicySpec, Policy]] = {}
 
     def policies_of(self, route: Route) -> tuple[Policy, ...]:
@@ -53,7 +61,7 @@ class Shelf:
     def _get(self, key: Key, spec: PolicySpec) -> Policy:
         known, policy = self._made.get(key, (None, None))
         if policy is None or known != spec:
-            policy = make(spec, self._services)
+            policy = make(spec, replace(self._services, name=spec.name or f"{key[0]}[{key[1]}]"))
             self._made[key] = (spec, policy)
         return policy
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from config.routes import Route, Target
 from config.routes import Variant as Share
-from routing.call import Policy, link
+from routing.call import Call, Handler, Policy, Reply, link
 from routing.match import compile_conditions
 from routing.pool import Pool
 from routing.split import Share as Weight
@@ -62,10 +62,23 @@ class RouteLinker:
         versions = self._versions(pool, version)
         fixed = "" if versions is not None else version
         model = target.model or ""
-        chain = link(self._policies(route), pool.forward)
+        policies = self._policies(route)
+        chain = link(policies, pool.forward)
+        if any(getattr(each, "needs_pool", False) for each in policies):
+            chain = bound_for(pool.name, chain)
         return Variant(route.name, name, pool, chain, model=model, version=fixed, versions=versions)
 
     def _versions(self, pool: Pool, version: str) -> VersionSource | None:
         if version == LATEST:
             return self._latest(pool)
         return Labelled(version, self._labels) if version and not version.isdecimal() else None
+
+
+def bound_for(pool: str, handler: Handler) -> Handler:
+    """The handler, for calls that are to know for which pool they were meant."""
+
+    async def tell(call: Call) -> Reply:
+        call.pool = pool
+        return await handler(call)
+
+    return tell

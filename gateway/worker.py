@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from gateway.snapshot import Snapshot
 from gateway.telemetry.metrics import Metrics
 from gateway.waiting import Ask, Tell, WaitingRooms
 from gateway.world import Outcome, World
+from policies import Siblings
 from routing.fleet import Fleet
 from routing.load_board import LoadBoard
 from routing.pickers import Tools
@@ -78,7 +80,12 @@ class DataPlane:
         self.load: Ask = no_control
         rooms = WaitingRooms(lambda pool, model, tell: self.load(pool, model, tell), metrics)
         tools = Tools(Fleet(board, worker))
-        self._builder = Builder(metrics, tools=tools, sequences=sequences, rooms=rooms, on_stale=Hints(refresh).stale)
+        siblings = Siblings()
+        if board is not None and board.path is not None:
+            siblings = Siblings(os.path.dirname(board.path), worker, board.workers)
+        self._builder = Builder(
+            metrics, tools=tools, sequences=sequences, rooms=rooms, on_stale=Hints(refresh).stale, siblings=siblings
+        )
         self._rest = RestService(self)
         self._grpc = GrpcService(self)
         self._listeners: list[Listener] = []

@@ -9,11 +9,12 @@ remembers is either of all calls or keyed by the call.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, Protocol, cast
@@ -27,10 +28,11 @@ from routing.pool import Pool
 from routing.tasks import spawn
 from state import State
 from state.keys import KeyRing, Keys
+from state.limit_table import LimitTable
 
 
 class Count(Protocol):
-    """One counter of the metrics; `gateway.telemetry.metrics` has the real ones."""
+    """One counter or gauge of the metrics; `gateway.telemetry.metrics` has the real ones."""
 
     value: float
 
@@ -43,9 +45,41 @@ class Counters(Protocol):
         ...
 
 
+class _Uncounted:
+    def __init__(self) -> None:
+        self.value: float = 0
+
+
+def no_gauges(family: str, labels: tuple[str, ...] = (), /) -> Count:
+    """Gauges that nobody reads."""
+    return _Uncounted()
+
+
 def as_written(target: Target, model: str) -> str:
     """The version of a target that is a number, or none."""
     return target.version or ""
+
+
+class Siblings:
+    """The workers of this node: which of `count` this one is, and the directory in which they share memory, None for
+    one that is alone."""
+
+    def __init__(
+        self, directory: str | None = None, index: int = 0, count: int = 1, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.directory = directory
+        self.index = index
+        self.count = count
+        self._clock = clock
+
+    @cached_property
+    def limits(self) -> LimitTable:
+        """What callers used of their limits. Raises `OSError`, and `ValueError` for a file that is no such table."""
+        return LimitTable.open(self.path("limits"), clock=self._clock)
+
+    def path(self, name: str) -> str | None:
+        """A file that the workers share, None without a directory."""
+        return None if self.directory is None else os.path.join(self.directory, name)
 
 
 @dataclass(frozen=True)
@@ -53,7 +87,9 @@ class Services:
     """What policies are given. `clock` tells seconds on the scale of `Call.deadline`, the event loop's time, which is
     CLOCK_MONOTONIC with asyncio and uvloop alike. `pools` and `version_of` follow the current configuration; the latter
     says which version of a model a target means now, and raises `GatewayError` for a label that the model has not.
-    `state` is what gateways share, None where there is none; `keys` are the API keys that there are now."""
+    `state` is what gateways share, None where there is none; `keys` are the API keys that there are now.
+    `siblings` are the workers of this node, and `gauges` what they have now. `name` is that of the policy, the same on
+    all workers and nodes: as the configuration names it or, for one of a route's own, the route and its place there."""
 
     counters: Counters
     pools: Mapping[str, Pool]
@@ -64,6 +100,9 @@ class Services:
     spawn: Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]] = spawn
     state: State | None = None
     keys: KeyRing = field(default_factory=Keys)
+    siblings: Siblings = field(default_factory=Siblings)
+    gauges: Counters = no_gauges
+    name: str = ""
 
 
 @cache

@@ -16,6 +16,17 @@ from transcoding.message import Buffer, InferRequest
 from transcoding.methods import Method
 
 
+class Exchange(Protocol):
+    """How a call is carried whose answer is a stream of messages: the chain of policies goes around its beginning."""
+
+    answers: int
+    """Messages of the answer so far."""
+
+    def at_end(self, done: Callable[[], None]) -> None:
+        """Have `done` called when the answer is over, whatever ended it: for what a policy holds until then."""
+        ...
+
+
 class Call:
     """One unary request in flight.
 
@@ -26,12 +37,14 @@ class Call:
     who calls. `idempotent` is the route's word that executing it twice does no harm. `attempts` counts how often it was
     sent, `deaths` how often the endpoint ended while it had it; endpoints in `tried` are not asked again. `caller` is
     who calls, and `view` what its head says (None where no policy of the route asks for it); `infer` is the request as
-    tensors where somebody has read them already; `told` are fields for the answer, which `tell` adds to.
+    tensors where somebody has read them already; `pool` names the pool that it was meant for, where a policy asks for
+    that; `exchange` carries an answer of several messages, None for one; `told` are fields for the answer, which `tell`
+    adds to.
     """
 
-    __slots__ = ("attempts", "caller", "deadline", "deaths", "endpoint", "hash_key", "idempotent", "infer", "message",
-                 "metadata", "method", "model", "principal", "route", "sequence", "sequence_end", "sequence_start",
-                 "told", "tried", "variant", "version", "view")  # fmt: skip
+    __slots__ = ("attempts", "caller", "deadline", "deaths", "endpoint", "exchange", "hash_key", "idempotent", "infer",
+                 "message", "metadata", "method", "model", "pool", "principal", "route", "sequence", "sequence_end",
+                 "sequence_start", "told", "tried", "variant", "version", "view")  # fmt: skip
 
     def __init__(
         self,
@@ -68,6 +81,8 @@ class Call:
         self.caller: Identity = NOBODY
         self.view: View | None = None
         self.infer: InferRequest | None = None
+        self.pool = ""
+        self.exchange: Exchange | None = None
         self.told: list[tuple[bytes, bytes]] | None = None
 
     def tell(self, name: bytes, value: bytes) -> None:
@@ -98,7 +113,7 @@ class Call:
         )
         other.tried = self.tried if self.endpoint is None else (*self.tried, self.endpoint)
         other.principal, other.idempotent = self.principal, self.idempotent
-        other.caller, other.view, other.infer = self.caller, self.view, self.infer
+        other.caller, other.view, other.infer, other.pool = self.caller, self.view, self.infer, self.pool
         other.sequence_start, other.sequence_end = self.sequence_start, self.sequence_end
         return other
 

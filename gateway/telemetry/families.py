@@ -79,6 +79,13 @@ _TABLE = (
         "Calls sent to a fallback, by what the first place lacked.",
         ("route", "reason"),
     ),
+    Family(
+        "penstock_rate_limit_total",
+        "counter",
+        "Calls beyond a rate limit: refused, or let through (shadow). Calls, or settlings, without an answer of the "
+        "store: counted by the node (local), let through (open), refused (closed), unsettled.",
+        ("policy", "result"),
+    ),
     Family("penstock_connections", "gauge", "Client connections open now.", ("listener", "protocol")),
     Family("penstock_connections_accepted_total", "counter", "Client connections accepted.", ("listener", "protocol")),
     Family("penstock_streams", "gauge", "HTTP/2 streams open now.", ("listener",)),

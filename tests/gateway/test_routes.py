@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 
 import pytest
@@ -9,11 +10,12 @@ import pytest
 from config.schema import Condition as When
 from config.schema import Match, Route, Rule, Split, Sticky, Target, Variant
 from gateway.routes import RouteLinker
+from routing.call import Call, Handler, Reply
 from routing.match import View
 from routing.pool import Pool
 from routing.table import Table
 from routing.versions import Latest
-from tests.support.pools import a_pool, an_endpoint
+from tests.support.pools import a_call, a_pool, an_endpoint
 
 LABELS = {"m": {"stable": "1"}}
 
@@ -83,3 +85,21 @@ def test_chance_is_injected() -> None:
 def test_a_route_to_nowhere() -> None:
     with pytest.raises(ValueError, match="route r: expected to or split"):
         linked(a_route())
+
+
+def test_a_policy_may_want_to_know_for_which_pool_a_call_is() -> None:
+    seen = []
+
+    class Asks:
+        needs_pool = True
+
+        async def __call__(self, call: Call, next: Handler) -> Reply:
+            seen.append(call.pool)
+            return await next(call)
+
+    pools = {"a": a_pool([an_endpoint()], name="a")}
+    linker = RouteLinker(pools, Latest, LABELS, random.random, lambda route: [Asks()])
+    only = linker.table(a_route(to=Target("a"))).only
+    assert only is not None
+    asyncio.run(only.handler(a_call()))
+    assert seen == ["a"]
