@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from routing.pool import Pool
 
 
-Check = Callable[["Pool", "Call"], Awaitable[None]]
-"""Refuses a call that must not be sent to a pool, as it is then: raises `GatewayError`."""
+Prepare = Callable[["Pool", "Call"], Awaitable[None]]
+"""Makes a call ready for a pool, with the model and version that it has then: writes the message if that depends on
+these, and raises `GatewayError` for a call that must not be sent there."""
 
 
 class Exchange(Protocol):
@@ -54,12 +55,12 @@ class Call:
     `metadata` is an encoded HPACK fragment that travels upstream. `deadline` is in the event loop's time, None for
     none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint. `hash_key` is what the
     pool's picker wants to know of it, if anything. `route` and `variant` are names of the configuration, `principal`
-    who calls. `check` is awaited before it is sent to any pool. `idempotent` is the route's word that executing it twice does no harm. `attempts` counts how often it was
+    who calls. `prepare` is awaited before it is sent to any pool. `idempotent` is the route's word that executing it twice does no harm. `attempts` counts how often it was
     sent, `deaths` how often the endpoint ended while it had it; endpoints in `tried` are not asked again.
     """
 
-    __slots__ = ("attempts", "check", "deadline", "deaths", "endpoint", "exchange", "hash_key", "idempotent", "message",
-                 "metadata", "method", "model", "principal", "route", "sequence", "sequence_end", "sequence_start", "tried",
+    __slots__ = ("attempts", "deadline", "deaths", "endpoint", "exchange", "hash_key", "idempotent", "message",
+                 "metadata", "method", "model", "prepare", "principal", "route", "sequence", "sequence_end", "sequence_start", "tried",
                  "variant", "version")  # fmt: skip
 
     def __init__(
@@ -94,7 +95,7 @@ class Call:
         self.idempotent = False
         self.attempts = 0
         self.deaths = 0
-        self.check: Check | None = None
+        self.prepare: Prepare | None = None
         self.exchange: Exchange | None = None
 
     @property
@@ -124,7 +125,7 @@ class Call:
             variant=self.variant,
         )
         other.tried = self.tried if self.endpoint is None else (*self.tried, self.endpoint)
-        other.principal, other.idempotent, other.check = self.principal, self.idempotent, self.check
+        other.principal, other.idempotent, other.prepare = self.principal, self.idempotent, self.prepare
         other.sequence_start, other.sequence_end = self.sequence_start, self.sequence_end
         return other
 

@@ -188,9 +188,9 @@ class Pool:
 
     async def forward(self, call: Call) -> Reply:
         """Send the call to an endpoint; to another one when the first provably did not execute it, or if there is none
-        and only a connection ended, to the same. A call that its `check` refuses is sent nowhere."""
-        if call.check is not None:
-            await call.check(self, call)
+        and only a connection ended, to the same."""
+        if call.prepare is not None:
+            await call.prepare(self, call)
         if call.exchange is not None:
             return await self._converse(call, call.exchange)
         attempts = 0

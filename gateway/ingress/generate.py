@@ -1,7 +1,8 @@
 """Triton's generate extension: one JSON object in, one JSON object or a stream of server-sent events out.
 
 A model that answers once is asked by ModelInfer, so its errors keep their code; a decoupled one by ModelStreamInfer,
-where Triton tells an error's text only.
+where Triton tells an error's text only. Which it is, and what of the object is an input, says the model where the
+request is sent, so all of that happens inside of the chain of policies.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from transcoding.dialects.oip_json import encode_error
 from transcoding.dialects.oip_paths import Match
 from transcoding.grpc_framing import encode_message, prefix
 from transcoding.message import Buffer, Content, InferRequest
-from transcoding.methods import BY_NAME, Method
+from transcoding.methods import BY_NAME
 from transcoding.status import Code, Fault, GatewayError
 
 if TYPE_CHECKING:
@@ -45,20 +46,29 @@ HELD_RESPONSES = 16
 
 
 class Generation:
-    """One generate or generate_stream request. `start` it, then take `single` or `events`; whatever ends it, the work
-    at the endpoint is cancelled and the request is counted once. `told` is what was chosen for it. Where a stream
-    answers it is the exchange of its call, and what the chain of policies is around begins with the first response."""
+    """One generate or generate_stream request: the exchange of its call. `start` it, then take `single` or `events`;
+    whatever ends it, the work at the endpoint is cancelled and the request is counted once. `told` is what was chosen
+    for it."""
 
     def __init__(self, plane: DataPlane, match: Match, body: Content, metadata: bytes, view: View) -> None:
         self._plane = plane
         self._body = body
-        self._metadata = metadata
         self._headers = view.headers
         self._route: Route = plane.snapshot.dispatch(match.model)
         self._variant: Variant = self._route.only or self._choose(view)
-        self._model, self._version, self.told = self._variant.resolve(match.model, match.version)
-        self._deadline: float | None = None
-        self._asked: Call | None = None
+        model, version, self.told = self._variant.resolve(match.model, match.version)
+        self._call = Call(
+            MODEL_STREAM_INFER,
+            model,
+            version,
+            (),
+            metadata=metadata,
+            route=self._route.name,
+            variant=self._variant.name,
+        )
+        self._call.exchange = self
+        self._call.prepare = self._prepare
+        self._prepared: tuple[Pool, str, str] | None = None
         self._pool = self._variant.pool
         self._lease: Lease | None = None
         self._attempt: StreamAttempt | None = None
@@ -81,48 +91,38 @@ class Generation:
         return self._route.choose(view)
 
     async def start(self, limit: float | None) -> None:
-        """Send the request, which may take `limit` seconds. Raises `GatewayError` for one that cannot be sent."""
-        plane, variant = self._plane, self._variant
+        """Send the request, which may take `limit` seconds, and take its first response. Raises `GatewayError` when
+        there is none."""
+        variant, route = self._variant, self._route
+        call = self._call
         try:
-            self._deadline = self._route.deadline(plane.loop, limit)
-            signature = await plane.signatures.get(variant.pool, self._model, self._version, self._deadline)
-            infer = generate.decode_request(self._body, self._model, self._version, signature)
-            if signature.decoupled:
-                await self._converse(infer)
-            else:
-                self._replies.append((await variant.handler(self._call(MODEL_INFER, infer))).payload)
-                self._ended = True
-                self._first = await self._next()
+            call.deadline = route.deadline(self._plane.loop, limit)
+            await variant.handler(call)
         except BaseException as error:
             self._close(error)
             raise
         finally:
-            if self._asked is not None and self._asked.variant != variant.name:
-                self.told = variant.elsewhere(self._asked)
+            if call.variant != variant.name:
+                self.told = variant.elsewhere(call)
 
-    def _call(self, method: Method, infer: InferRequest) -> Call:
-        call = self._asked = Call(
-            method,
-            infer.model,
-            self._version,
-            framed(oip_grpc.encode_request(infer)),
-            metadata=self._metadata,
-            deadline=self._deadline,
-            sequence=sequence_of(infer),
-            route=self._route.name,
-            variant=self._variant.name,
-        )
+    async def _prepare(self, pool: Pool, call: Call) -> None:
+        """Write the message for this model, which says how it wants to be asked: once, or by a stream."""
+        target = (pool, call.model, call.version)
+        if target == self._prepared:
+            return
+        signature = await self._plane.signatures.get(pool, call.model, call.version, call.due)
+        infer = generate.decode_request(self._body, call.model, call.version, signature)
+        call.method = MODEL_INFER
+        if signature.decoupled:
+            call.method = MODEL_STREAM_INFER
+            infer.parameters = {**(infer.parameters or {}), "triton_enable_empty_final_response": True}
+        call.message = framed(oip_grpc.encode_request(infer))
+        call.sequence = sequence_of(infer)
         if call.sequence:
             call.mark(infer.parameters or {})
-        if (keyed := self._variant.pool.hash_key) is not None:
+        if (keyed := pool.hash_key) is not None:
             call.hash_key = keyed.of(self._headers, infer)
-        return call
-
-    async def _converse(self, infer: InferRequest) -> None:
-        infer.parameters = {**(infer.parameters or {}), "triton_enable_empty_final_response": True}
-        call = self._call(MODEL_STREAM_INFER, infer)
-        call.exchange = self
-        await self._variant.handler(call)
+        self._prepared = target
 
     # routing.call.Exchange
 
@@ -135,21 +135,28 @@ class Generation:
         self._at_end.append(done)
 
     async def ask(self, pool: Pool, call: Call, endpoint: Endpoint) -> None:
-        """Open a stream at the endpoint, send the request and take the first response, or the end."""
+        """Send the request to the endpoint and take the first response, or the end."""
         self._replies.clear()
-        self._ended, self._error = False, None
-        self._attempt = attempt = await endpoint.channel.stream(
-            call.method.path, self, metadata=call.metadata, deadline=call.deadline
-        )
+        self._attempt, self._ended, self._error = None, False, None
+        decoupled = call.method is MODEL_STREAM_INFER
+        if decoupled:
+            self._attempt = await endpoint.channel.stream(
+                call.method.path, self, metadata=call.metadata, deadline=call.deadline
+            )
         lease = endpoint.take(call)
-        self.limits.begin(call.deadline, self._expire)
-        attempt.send(call.message, end=True)
         try:
+            if self._attempt is not None:
+                self.limits.begin(call.deadline, self._expire)
+                self._attempt.send(call.message, end=True)
+            else:
+                self._replies.append((await endpoint.channel.unary(call)).payload)
+                self._ended = True
             self._first = await self._next()
         except BaseException:
-            attempt.cancel()
-            lease.release()
+            if self._attempt is not None:
+                self._attempt.cancel()
             self.limits.end()
+            lease.release()
             raise
         self._pool, self._lease, self.spent = pool, lease, True
 
@@ -258,15 +265,15 @@ class Generation:
         self.limits.end()
         if self._attempt is not None:
             self._attempt.cancel()
-        if self._lease is not None and self._asked is not None:
-            self._release(self._lease, self._asked, error)
+        if self._lease is not None:
+            self._release(self._lease, error)
         code = Code.OK if error is None else code_of(error)
-        variant = self._variant.name if self._asked is None else self._asked.variant
-        self._route.finish("inference", code, self._started, variant)
+        self._route.finish("inference", code, self._started, self._call.variant)
         for done in self._at_end:
             done()
+        self._call.exchange = self._call.prepare = None  # nothing goes round in a circle
 
-    def _release(self, lease: Lease, call: Call, error: BaseException | None) -> None:
+    def _release(self, lease: Lease, error: BaseException | None) -> None:
         """How the answer ended, which had begun well. The client's leaving says nothing of the endpoint."""
         self._lease = None
         lease.release(ok=error is None)
@@ -274,7 +281,7 @@ class Generation:
         if error is None or isinstance(error, GatewayError):
             endpoint.outcomes["ok" if error is None else error.fault.name.lower()] += 1
         if isinstance(error, GatewayError):
-            self._pool.judge(call, endpoint, error)
+            self._pool.judge(self._call, endpoint, error)
 
 
 class Events(AsyncGenerator[bytes, None]):
