@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.ingress.grpc import GrpcStream
     from gateway.ingress.grpc_head import Head
     from gateway.snapshot import Route
-    from routing.table import Variant
+    from routing.table import Told, Variant
     from transcoding.dialects.oip_grpc import Envelope
 
 REMEMBERED = 1024
@@ -48,11 +48,9 @@ class StreamChoices:
             variant = self._chosen[key] = route.choose(view)
         return variant
 
-    def resolve(self, variant: Variant, envelope: Envelope) -> tuple[str, str]:
-        """The model and version to ask `variant` for, which the trailers will tell. Raises `GatewayError`."""
-        model, version, told = variant.resolve(envelope.model, envelope.version)
+    def tell(self, told: Told) -> None:
+        """Have the trailers tell this of a request."""
         stream = self._stream
         if told.block not in self._told and stream.listener.tells and len(self._told) < MOST_TOLD:
             self._told.add(told.block)
             stream.told += told.block
-        return model, version

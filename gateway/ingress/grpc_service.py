@@ -54,6 +54,7 @@ class GrpcService:
         variant = route.only
         route.in_flight.value += 1
         started, code = perf_counter(), 0
+        call: Call | None = None
         try:
             deadline = route.deadline(self._loop, listener.deadlines.request, until)
             sequence = sequence_of(envelope) if envelope.parameters else ""
@@ -64,8 +65,6 @@ class GrpcService:
                 model, version, told = variant.resolve(model, version)
             if listener.tells:
                 stream.told = told.block
-            if envelope.classified:
-                await self._plane.guard.check_classified(variant.pool, model, version, envelope.classified, deadline)
             message: tuple[Buffer, ...] = (framed,)
             if variant.alters:
                 parts = oip_grpc.set_target(payload, variant.model, version)
@@ -83,6 +82,8 @@ class GrpcService:
             )
             if sequence:
                 call.mark(envelope.parameters)
+            if envelope.classified:
+                call.prepare = self._plane.guard.of(envelope.classified)
             if (keyed := variant.pool.hash_key) is not None:
                 call.hash_key = keyed.of(head.metadata, payload)
             reply = await variant.handler(call)
@@ -92,7 +93,8 @@ class GrpcService:
             code = code_of(error)
             raise
         finally:
-            route.finish("inference", code, started, "" if variant is None else variant.name)
+            chosen = "" if variant is None else variant.name
+            route.finish("inference", code, started, chosen if call is None else call.variant)
         return reply.framed
 
     def open_session(self, method: Method, head: Head, stream: GrpcStream) -> Session:
