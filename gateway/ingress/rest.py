@@ -15,8 +15,9 @@ from gateway.ingress.listener import Listener
 from gateway.ingress.refusal import error_response
 from gateway.ingress.rest_infer import RestInference, body_of
 from routing.match import GENERATE, REST, View
+from transcoding.dialects import oip_paths
 from transcoding.dialects.oip_management import OPERATIONS
-from transcoding.dialects.oip_paths import Match, route
+from transcoding.dialects.oip_paths import Match
 from transcoding.status import Code, Fault, GatewayError, invalid
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class RestService:
             raise invalid("Unsupported content-encoding, only 'identity' is supported.")
         metadata = self._plane.forwarding.fragment(request, listener.config.forward_headers)
         view = View(REST, GENERATE, match.model, request.headers, address)
-        generation = Generation(self._plane, match, request.body, metadata, view)
+        route = listener.snapshot.dispatch(match.model)
+        generation = Generation(self._plane, route, match, request.body, metadata, view)
         try:
             await generation.start(listener.deadlines.request)
             if match.operation == "generate":
@@ -78,6 +80,8 @@ class RestService:
             response = error_response(error)
         if listener.tells:
             response.told = generation.told
+        if generation.call.told:
+            response.fields = (*response.fields, *generation.call.told)
         return response
 
 
@@ -85,10 +89,10 @@ def match_of(request: Request) -> Match | GatewayError:
     """What a request's target asks for, kept with a head that repeats."""
     memo = request.memo
     if memo is None:
-        return route(request.method, request.target)
+        return oip_paths.route(request.method, request.target)
     match = memo.match
     if type(match) is not Match:
-        found = route(request.method, request.target)
+        found = oip_paths.route(request.method, request.target)
         if type(found) is not Match:
             return found
         match = memo.match = found
