@@ -63,8 +63,9 @@ def _default(field: mi.Field) -> str:
 
 
 def _says(kind: mi.Type) -> str:
-    says = kind.extra_json_schema or {} if isinstance(kind, mi.Metadata) else {}
-    return str(says.get("description", ""))
+    parts = kind.types if isinstance(kind, mi.UnionType) else (kind,)  # what may be left out is a union with None
+    says = [(part.extra_json_schema or {}) for part in parts if isinstance(part, mi.Metadata)]
+    return str(says[0].get("description", "")) if says else ""
 
 
 if __name__ == "__main__":

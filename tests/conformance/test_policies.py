@@ -7,7 +7,7 @@ import importlib
 import inspect
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import msgspec.inspect
@@ -72,7 +72,8 @@ def test_it_explains_itself(kind: str) -> None:
     assert spec.__doc__
     hints = get_type_hints(spec, include_extras=True)
     for name in spec.__struct_fields__:
-        metas = [each for each in getattr(hints[name], "__metadata__", ()) if isinstance(each, msgspec.Meta)]
+        parts = (hints[name], *get_args(hints[name]))  # what may be left out is a union with None
+        metas = [each for part in parts for each in getattr(part, "__metadata__", ()) if isinstance(each, msgspec.Meta)]
         assert any(each.description for each in metas), f"{kind}: option {name} has no description"
 
 
