@@ -72,7 +72,8 @@ class Call:
 
     __slots__ = ("attempts", "caller", "deadline", "deaths", "endpoint", "exchange", "hash_key", "idempotent", "infer",
                  "message", "metadata", "method", "model", "pool", "prepare", "principal", "proceed", "route",
-                 "sequence", "sequence_end", "sequence_start", "told", "tried", "variant", "version", "view")  # fmt: skip
+                 "sequence", "sequence_end", "sequence_start", "told", "tried", "variant", "version",
+                 "view")  # fmt: skip
 
     def __init__(
         self,
