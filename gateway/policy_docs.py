@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from importlib import import_module
 
 import msgspec.inspect as mi
 
 from config.json_schema import written_default
 from config.node import Node
+from config.routes import Target
+from config.scalars import bare
 from policies import registry
 
 HEAD = """# Policies
@@ -45,18 +48,35 @@ def _section(kind: str, options: type[Node]) -> str:
     text = inspect.cleandoc(import_module(f"policies.{kind}").__doc__ or "")
     described = mi.type_info(options)
     assert isinstance(described, mi.StructType)
-    rows = [_row(field) for field in described.fields]
+    rows = list(_rows(described))
     return "\n".join([f"## {kind}", "", text, "", "| Option | Default | |", "|---|---|---|", *rows, ""])
 
 
-def _row(field: mi.Field) -> str:
-    return f"| `{field.encode_name}` | {_default(field)} | {_says(field.type)} |"
+def _rows(described: mi.StructType, prefix: str = "") -> Iterator[str]:
+    """A row for each option, and below those that have parts one for each of these."""
+    for field in described.fields:
+        yield f"| `{prefix}{field.encode_name}` | {_default(field)} | {_says(field.type)} |"
+        if (part := _part(field.type)) is not None and part.cls is not Target:
+            yield from _rows(part, f"{prefix}{field.encode_name}.")
+
+
+def _part(kind: mi.Type) -> mi.StructType | None:
+    """The type of an option that has parts, or of the items of one that is a list of them."""
+    parts = kind.types if isinstance(kind, mi.UnionType) else (kind,)
+    for each in parts:
+        plain = bare(each)[0]
+        plain = bare(plain.item_type)[0] if isinstance(plain, mi.VarTupleType) else plain
+        if isinstance(plain, mi.StructType):
+            return plain
+    return None
 
 
 def _default(field: mi.Field) -> str:
     if field.required:
         return "required"
     default = written_default(field)
+    if default is None or _part(field.type) is not None:
+        return ""
     if isinstance(default, list):
         default = f"[{', '.join(default)}]"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"

@@ -23,7 +23,9 @@ import msgspec
 
 from config.node import Node
 from config.routes import PolicySpec, Target
+from routing.bell import Bell
 from routing.call import Policy
+from routing.permits import PermitTable
 from routing.pool import Pool
 from routing.tasks import spawn
 from state import State
@@ -76,6 +78,16 @@ class Siblings:
     def limits(self) -> LimitTable:
         """What callers used of their limits. Raises `OSError`, and `ValueError` for a file that is no such table."""
         return LimitTable.open(self.path("limits"), clock=self._clock)
+
+    @cached_property
+    def permits(self) -> PermitTable:
+        """How many calls are in flight. Raises as `limits` does."""
+        return PermitTable.open(self.path("permits"), self.index, self.count)
+
+    @cached_property
+    def bell(self) -> Bell:
+        """How to wake them, and to be woken."""
+        return Bell(self.directory, self.index)
 
     def path(self, name: str) -> str | None:
         """A file that the workers share, None without a directory."""

@@ -10,9 +10,10 @@ hardly longer than that the limit grows by its root for each window; where they 
 base × (1 + buffer) / sample = 1 − 1/√limit, which keeps a short queue at the backend. A limit that is not used does not
 grow, and one that the backend itself refuses to fill goes down by a tenth at once.
 
-`base` is the lowest median of the last two periods of `PERIOD` windows, so an old one is forgotten. As a limit that was
-too high for long would hide it, each period begins with a window at a quarter of the limit. GPUs serve few calls at once, and
-one call may be the right number; so the least limit is the operator's, from 1, where Envoy has 3 and Netflix 20.
+`base` is the lowest median of the last two periods of `PERIOD` windows, so an old one is forgotten. As a limit that
+was too high for long would hide it, each period begins with a window at a quarter of the limit. GPUs serve few calls at
+once, and one call may be the right number; so the least limit is the operator's, from 1, where Envoy has 3 and Netflix
+20.
 """
 
 from __future__ import annotations

@@ -16,25 +16,35 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 MOST_REMEMBERED: Final = 4096
 """Tenants that had their turn and left; more than that begin as if they came anew."""
 _SLACK: Final = 64
 
+End = Literal["run", "late", "shed"]
+"""What became of a call that waited: its turn came, its time was over, or it had to make room."""
+
 
 class Waiting:
     """One call that waits: of a `tenant`, in the class of that `rank` (0 is the most urgent), with so many bytes. After
-    `until`, on the clock of the caller, it is of no use to serve it. `settle` is told what became of it."""
+    `until`, on the clock of the caller, it is of no use to serve it. `settle` is told once what became of it, and says
+    whether anybody is there to hear it; `ended` is what it was told."""
 
-    __slots__ = ("rank", "settle", "size", "tenant", "until")
+    __slots__ = ("_tell", "ended", "rank", "size", "tenant", "until")
 
-    def __init__(self, tenant: str, rank: int, size: int, until: float, settle: Callable[[str], None]) -> None:
+    def __init__(self, tenant: str, rank: int, size: int, until: float, tell: Callable[[End], bool]) -> None:
+        self.ended: End | None = None
+        self._tell = tell
         self.tenant = tenant
         self.rank = rank
         self.size = size
         self.until = until
-        self.settle = settle
+
+    def settle(self, end: End) -> bool:
+        """It does not wait any more, and this is why."""
+        self.ended = end
+        return self._tell(end)
 
 
 class FairQueue:
@@ -103,7 +113,7 @@ class FairQueue:
 
     def _victim(self, call: Waiting) -> Waiting | None:
         """Who is to make room for this call."""
-        lowest = max(rank for rank, each in enumerate(self._classes) if each.count)
+        lowest = max((rank for rank, each in enumerate(self._classes) if each.count), default=-1)
         if lowest < call.rank:
             return None
         tenants = self._classes[lowest]

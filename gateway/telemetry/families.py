@@ -86,6 +86,15 @@ _TABLE = (
         "store: counted by the node (local), let through (open), refused (closed), unsettled.",
         ("policy", "result"),
     ),
+    Family("penstock_concurrency_in_flight", "gauge", "Calls that have a permit of the policy now.", ("policy",)),
+    Family("penstock_concurrency_waiting", "gauge", "Calls that wait for a permit now.", ("policy", "class")),
+    Family(
+        "penstock_concurrency_waits_total",
+        "counter",
+        "Calls that had to wait for a permit: had it (run), came too late for one, were shed for a more urgent one, "
+        "cancelled by their clients, or found the queue full.",
+        ("policy", "class", "result"),
+    ),
     Family("penstock_connections", "gauge", "Client connections open now.", ("listener", "protocol")),
     Family("penstock_connections_accepted_total", "counter", "Client connections accepted.", ("listener", "protocol")),
     Family("penstock_streams", "gauge", "HTTP/2 streams open now.", ("listener",)),

@@ -16,7 +16,7 @@ from routing.queueing import MOST_REMEMBERED, FairQueue, Waiting
 
 
 def waiting(tenant: str = "a", rank: int = 0, size: int = 1, until: float = math.inf) -> Waiting:
-    return Waiting(tenant, rank, size, until, lambda result: None)
+    return Waiting(tenant, rank, size, until, lambda end: True)
 
 
 def jain(shares: list[float]) -> float:
