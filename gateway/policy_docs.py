@@ -84,8 +84,12 @@ def _default(field: mi.Field) -> str:
 
 def _says(kind: mi.Type) -> str:
     parts = kind.types if isinstance(kind, mi.UnionType) else (kind,)  # what may be left out is a union with None
-    says = [(part.extra_json_schema or {}) for part in parts if isinstance(part, mi.Metadata)]
-    return str(says[0].get("description", "")) if says else ""
+    for part in parts:
+        if isinstance(part, mi.Metadata):
+            return str((part.extra_json_schema or {}).get("description", ""))
+        if isinstance(part, mi.StructType):
+            return inspect.getdoc(part.cls) or ""
+    return ""
 
 
 if __name__ == "__main__":

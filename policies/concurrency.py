@@ -32,7 +32,7 @@ from msgspec import Meta
 from config.fields import MIB, count, duration, if_given, items, number, size, text
 from config.match import Patterns, compile_patterns
 from config.node import Node
-from config.routes import HeaderName, Name, Pattern
+from config.routes import HeaderName, Pattern
 from policies import Services
 from routing.call import Call, Handler, Reply
 from routing.gate import Gate
@@ -54,7 +54,7 @@ LimitKey = Annotated[str, text("all, principal, tenant, model, route, pool, addr
 
 
 class Adaptive(Node, frozen=True):
-    """The bounds of a limit that is learned, for a node."""
+    """Bounds of a limit that is learned, for a node."""
 
     min: Annotated[int, count("Calls that may always run, 1 for each worker at least", 1)] = 1
     max: Annotated[int, count("Calls that never more than run", 1)] = 1000
@@ -68,7 +68,7 @@ class Limit(Node, frozen=True):
     shorthand = "fixed"
     one_of = ("fixed", "adaptive")
 
-    fixed: Annotated[int, count("How many", 1)] | None = None
+    fixed: Annotated[int, count("How many, of all workers of a node", 1)] | None = None
     adaptive: Adaptive | None = None
 
 
@@ -83,7 +83,7 @@ class Queue(Node, frozen=True):
 class Class(Node, frozen=True):
     """One class of calls, by all that is named."""
 
-    name: Name
+    name: Annotated[str, text("What metrics call it")]
     scope: Annotated[tuple[Scope, ...], if_given("One of these is a scope of the caller", bare_item=True)] = ()
     principal: Annotated[tuple[Pattern, ...], if_given("Who calls: names or globs", bare_item=True)] = ()
     tenant: Annotated[tuple[Pattern, ...], if_given("Whom they belong to: names or globs", bare_item=True)] = ()
