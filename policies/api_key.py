@@ -24,7 +24,7 @@ from policies import Services
 from routing.authentication import AUTHORIZATION, REALM, Authenticator, Challenge, bearer, hide
 from routing.call import Call
 from routing.identity import NO_LIMITS, Identity
-from state.keys import PREFIX, KeyRecord, Standing, digest_of, read, standing
+from state.keys import PREFIX, KeyRecord, Standing, digest_of, parts, standing
 from transcoding.http2 import hpack
 from transcoding.status import Code, Fault, GatewayError
 
@@ -69,11 +69,10 @@ class Policy(Authenticator):
         if shown is None:
             return None
         identity = self._owner(shown)
+        hide(call, self._name)
         if self._forward:
             name, value = (self._name, shown) if self._name else (AUTHORIZATION, b"Bearer " + shown)
             call.metadata += hpack.encode([(name, value)])
-        else:
-            hide(call, self._name)
         return identity
 
     def _shown(self, call: Call) -> bytes | None:
@@ -85,7 +84,7 @@ class Policy(Authenticator):
         return token if token is not None and token.startswith(_BEGINS) else None
 
     def _owner(self, shown: bytes) -> Identity:
-        key = read(shown.decode("latin-1"))
+        key = parts(shown)
         if key is None:
             raise self._challenge.invalid(NOT_VALID)
         record = self._keys.find(key.id)
