@@ -118,8 +118,9 @@ class Decoder:
         self.report(node.start_mark, path, f"expected the key {quote(key)}, which is missing")
 
     def _policy(self, node: yaml.Node, path: Path) -> Any:
-        """A policy by its kind and options. In a route a bare name is that of a shared one, whose kind is not here."""
-        if isinstance(node, yaml.ScalarNode) and not is_null(node) and path[0] == "routes":
+        """A policy by its kind and options. In a route, or a listener, a bare name is that of a shared one, whose kind
+        is not here."""
+        if isinstance(node, yaml.ScalarNode) and not is_null(node) and path[0] != "policies":
             name = self.decode(_NAME, node, path)
             return name if name is HOLE else PolicySpec("", name=name)
         if not isinstance(node, yaml.MappingNode):

@@ -16,7 +16,7 @@ from config.node import Node
 from policies import Services
 from routing.authentication import AUTHORIZATION, REALM, Authenticator, Challenge
 from routing.call import Call
-from routing.identity import Identity
+from routing.identity import NOBODY, Identity
 from transcoding.status import GatewayError
 
 
@@ -37,7 +37,10 @@ class Policy(Authenticator):
         self._challenge = Challenge("anonymous", services.counters, spec.realm)
 
     async def identify(self, call: Call) -> Identity | None:
-        """The one caller there is, None for a call with an `Authorization` that nobody has taken."""
+        """The one caller there is, unless the listener knows a better one; None for a call with an `Authorization` that
+        nobody has taken."""
+        if call.caller is not NOBODY:
+            return call.caller
         if call.view is None or AUTHORIZATION in call.view.headers:
             return None
         return self._identity

@@ -27,11 +27,15 @@ class Call:
     sent, `deaths` how often the endpoint ended while it had it; endpoints in `tried` are not asked again. `caller` is
     who calls, and `view` what its head says (None where no policy of the route asks for it); `infer` is the request as
     tensors where somebody has read them already; `told` are fields for the answer, which `tell` adds to.
+
+    `proceed` is what is behind a head chain, the policies up to the last one that says who calls: reading the request,
+    choosing its variant, and the rest of the policies. Until then `message` is empty, and `model` and `version` are
+    what the client asked for.
     """
 
     __slots__ = ("attempts", "caller", "deadline", "deaths", "endpoint", "hash_key", "idempotent", "infer", "message",
-                 "metadata", "method", "model", "principal", "route", "sequence", "sequence_end", "sequence_start",
-                 "told", "tried", "variant", "version", "view")  # fmt: skip
+                 "metadata", "method", "model", "principal", "proceed", "route", "sequence", "sequence_end",
+                 "sequence_start", "told", "tried", "variant", "version", "view")  # fmt: skip
 
     def __init__(
         self,
@@ -69,6 +73,7 @@ class Call:
         self.view: View | None = None
         self.infer: InferRequest | None = None
         self.told: list[tuple[bytes, bytes]] | None = None
+        self.proceed: Handler | None = None
 
     def tell(self, name: bytes, value: bytes) -> None:
         """Add a field to the answer: a header of HTTP, metadata of gRPC; the name in lower case."""
@@ -83,7 +88,8 @@ class Call:
         return self
 
     def again(self) -> Call:
-        """The same request as a call of its own, to be sent beside this one: not to where this one was."""
+        """The same request as a call of its own, to be sent beside this one: not to where this one was. What either is
+        told goes into the one answer."""
         other = Call(
             self.method,
             self.model,
@@ -99,6 +105,9 @@ class Call:
         other.tried = self.tried if self.endpoint is None else (*self.tried, self.endpoint)
         other.principal, other.idempotent = self.principal, self.idempotent
         other.caller, other.view, other.infer = self.caller, self.view, self.infer
+        if self.told is None:
+            self.told = []
+        other.told = self.told
         other.sequence_start, other.sequence_end = self.sequence_start, self.sequence_end
         return other
 
@@ -174,3 +183,9 @@ def _around(policy: Callable[[Call, Handler], Awaitable[Reply]], inner: Handler)
 
 def _either(policy: Authenticating, known: Handler, unknown: Handler) -> Handler:
     return lambda call: policy.or_else(call, known, unknown)
+
+
+def proceed(call: Call) -> Awaitable[Reply]:
+    """The handler at the end of a head chain."""
+    assert call.proceed is not None
+    return call.proceed(call)

@@ -17,7 +17,8 @@ from gateway.ingress.grpc_message import (
     unpinned,
 )
 from gateway.ingress.listener import NEVER
-from transcoding.grpc_framing import MessageReader, encode_message, trailers_block
+from gateway.ingress.refusal import error_trailers
+from transcoding.grpc_framing import MessageReader, encode_message
 from transcoding.http2 import hpack
 from transcoding.http2.errors import ErrorCode
 from transcoding.http2.flow import HIGH_WATER
@@ -275,7 +276,7 @@ class GrpcStream:
         the error is the whole answer."""
         if self.ended:
             return
-        trailers = trailers_block(error.code, error.message) + self.told
+        trailers = error_trailers(error) + self.told
         self._stream.send_headers(trailers if self._answering else REPLY_HEAD + fields + trailers, True)
         if self._stream.remote_open and not self._stream.queued:  # a reset would drop what is queued, trailers too
             self._stream.reset(ErrorCode.NO_ERROR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policies.anonymous import Policy, Spec
-from routing.identity import Identity
+from routing.identity import Identity, introduce
 from tests.support.callers import a_call_with, caller_of, challenge_of, refusal_of
 from tests.support.policies import some_services
 from tests.support.pools import a_call
@@ -30,3 +30,9 @@ def test_an_authorization_that_nobody_took_is_refused(value: str) -> None:
 
 def test_without_the_head_of_a_request_nobody_is_let_in() -> None:
     refusal_of(policy(), a_call())
+
+
+def test_whom_the_listener_knows_stays_who_it_is() -> None:
+    call, alice = a_call_with({"authorization": "Bearer x"}), Identity("alice", kind="jwt")
+    introduce(call, alice)
+    assert caller_of(policy(), call) is alice

@@ -15,7 +15,8 @@ import pytest
 
 from config.schema import Limits
 from gateway.ingress.exchange import Request
-from gateway.ingress.rest import body_of, compressed, error_response
+from gateway.ingress.refusal import error_response
+from gateway.ingress.rest_infer import body_of, compressed
 from tests.support.data_plane import PlaneThread, a_listener, a_plane, a_route
 from tests.support.deadline import until
 from tests.support.documents import BINARY, BYTES, DOCUMENT, INFER, LENGTH, TEXT
