@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import aiohttp
+if TYPE_CHECKING:
+    import aiohttp
 
 MOST_BYTES = 1024 * 1024
 SECONDS = 5.0
@@ -24,6 +26,8 @@ class FetchFailed(Exception):
 async def fetch(url: str, ca: str = "", *, most_bytes: int = MOST_BYTES, seconds: float = SECONDS) -> bytes:
     """The body of a 200 to a GET of `url`, within `seconds`. `ca` is a PEM file of who is trusted, instead of whom the
     system trusts. Raises `FetchFailed`."""
+    import aiohttp  # ten megabytes of a worker that has nothing to fetch
+
     try:
         trust = ssl.create_default_context(cafile=ca) if ca else True
         async with (
