@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gateway.admission import Visit, unknown
 from gateway.ingress.grpc_message import sequence_of, unpinned
 from routing.call import Call, Reply
 from routing.match import GRPC, STREAM, View
@@ -100,6 +101,14 @@ class StreamChoices:
         if envelope.classified:
             call.prepare = self._plane.guard.of(envelope.classified)
         return told
+
+    async def refuse(self, model: str) -> None:
+        """Refuse a request for a model that no route takes. Raises `GatewayError`."""
+        visit = Visit(self._stream.listener, GRPC, self._head.metadata, self._stream.address, [])
+        try:
+            await unknown(visit, METHOD, model)
+        finally:
+            self.add(visit.told)
 
     def view(self, envelope: Envelope) -> View:
         """What policies, rules and splits see of this request."""

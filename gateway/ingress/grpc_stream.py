@@ -26,6 +26,7 @@ from gateway.ingress.upstream import Upstream
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded
 from routing.endpoint import Endpoint
+from routing.pool import unknown_model
 from transcoding.dialects import oip_grpc
 from transcoding.message import Buffer
 from transcoding.methods import BY_NAME
@@ -168,7 +169,10 @@ class InferSession:
         """Take one request through its chain: its answer has begun, or its error was told, when this returns."""
         request: StreamRequest | None = None
         try:
-            route = self._stream.listener.snapshot.dispatch(envelope.model)
+            route = self._stream.listener.snapshot.find(envelope.model)
+            if route is None:
+                await self._choices.refuse(envelope.model)
+                raise unknown_model(envelope.model)
             call = self._choices.call(route, envelope, self.deadline)
             if self._route is None:
                 self._route, self._counted = route, call
