@@ -137,11 +137,11 @@ class Builder:
     ) -> Snapshot:
         """The routes behind these policies of a listener."""
         routes = [(compile_patterns(spec.match.model), self._route(spec, link, front)) for spec in config.routes]
-        return Snapshot(routes, self._current.copy(), listeners, chains(front))
+        return Snapshot(routes, self._current.copy(), listeners, chains((), front))
 
     def _route(self, spec: RouteConfig, link: RouteLinker, front: tuple[Policy, ...]) -> Route:
         stand_ins = tuple(self._current[name] for name in spec.stand_ins)
-        parts = chains((*front, *self._shelf.policies_of(spec)))
+        parts = chains(self._shelf.policies_of(spec), front)
         return Route(spec.name, link.table(spec, parts.tail), spec.timeout, self._metrics, stand_ins, parts)
 
     def _latest_of(self, pool: Pool) -> Latest:

@@ -26,6 +26,7 @@ from routing.call import Policy
 from routing.pool import Pool
 from routing.tasks import spawn
 from state import State
+from state.keys import KeyRing, Keys
 
 
 class Count(Protocol):
@@ -52,16 +53,19 @@ class Services:
     """What policies are given. `clock` tells seconds on the scale of `Call.deadline`, the event loop's time, which is
     CLOCK_MONOTONIC with asyncio and uvloop alike. `pools` and `version_of` follow the current configuration; the latter
     says which version of a model a target means now, and raises `GatewayError` for a label that the model has not.
-    `state` is what gateways share, None where there is none."""
+    `wall` tells the time of day, in seconds since 1970, for what expires.
+    `state` is what gateways share, None where there is none; `keys` are the API keys that there are now."""
 
     counters: Counters
     pools: Mapping[str, Pool]
     version_of: Callable[[Target, str], str] = as_written
     clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.Random)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     spawn: Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]] = spawn
     state: State | None = None
+    keys: KeyRing = field(default_factory=Keys)
 
 
 @cache
