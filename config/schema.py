@@ -96,6 +96,7 @@ class Listener(Node, frozen=True):
     policies: Annotated[
         tuple[PolicySpec, ...], items("What happens around all calls that come here, before what their route says")
     ] = ()
+    guard_health: Annotated[bool, flag("Whether questions about health pass `policies` too")] = False
 
 
 class Admin(Node, frozen=True):

@@ -17,7 +17,6 @@ from routing.match import GRPC, INFER, View
 from routing.table import Variant
 from transcoding.dialects import oip_grpc
 from transcoding.grpc_framing import prefix
-from transcoding.http2 import hpack
 from transcoding.message import Buffer
 from transcoding.methods import Method
 
@@ -28,23 +27,30 @@ if TYPE_CHECKING:
 
 
 class GrpcInference:
-    """One call, to be answered once. `framed` is its message, `payload` the same without its prefix."""
+    """One call, to be answered once. `framed` is its message, `payload` the same without its prefix, and `envelope`
+    what it says beside its tensors."""
 
-    __slots__ = ("_envelope", "_framed", "_head", "_method", "_payload", "_plane", "_route", "_stream", "_variant")
+    __slots__ = ("_envelope", "_framed", "_head", "_method", "_payload", "_plane", "_route", "_stream")
 
     def __init__(
-        self, plane: DataPlane, method: Method, head: Head, framed: Buffer, payload: Buffer, stream: GrpcStream
+        self,
+        plane: DataPlane,
+        route: Route,
+        method: Method,
+        head: Head,
+        envelope: oip_grpc.Envelope,
+        framed: Buffer,
+        payload: Buffer,
+        stream: GrpcStream,
     ) -> None:
-        """Raises `GatewayError` for a message that is none, or names a model that no route takes."""
         self._plane = plane
+        self._route = route
         self._method = method
         self._head = head
         self._framed = framed
         self._payload = payload
         self._stream = stream
-        self._envelope = oip_grpc.scan_request(payload)
-        self._route: Route = stream.listener.snapshot.dispatch(self._envelope.model)
-        self._variant: Variant | None = None
+        self._envelope = envelope
 
     async def answer(self, until: float | None) -> Buffer:
         """The framed reply, by `until` in the loop's time. Raises `GatewayError`."""
@@ -63,10 +69,9 @@ class GrpcInference:
             code = code_of(error)
             raise
         finally:
-            variant = self._variant
-            route.finish("inference", code, started, "" if variant is None else variant.name)
+            route.finish("inference", code, started, call.variant)
             if call.told:
-                stream.told += hpack.encode(call.told)
+                stream.tell(call.told)
         return reply.framed
 
     def _call(self, until: float | None) -> Call:
@@ -94,7 +99,6 @@ class GrpcInference:
         variant = self._route.only
         if variant is None:
             variant = self._choose(call)
-        self._variant = variant
         model, version, told = envelope.model, envelope.version, variant.told
         message: tuple[Buffer, ...] = (self._framed,)
         if variant.alters:
@@ -103,11 +107,11 @@ class GrpcInference:
             message = (prefix(sum(map(len, parts))), *parts)
         if stream.listener.tells:
             stream.told = told.block
-        if envelope.classified:
-            await self._plane.guard.check_classified(variant.pool, model, version, envelope.classified, call.deadline)
         call.model, call.version, call.variant, call.message = model, version, variant.name, message
         if call.sequence:
             call.mark(envelope.parameters)
+        if envelope.classified:
+            call.prepare = self._plane.guard.of(envelope.classified)
         if (keyed := variant.pool.hash_key) is not None:
             call.hash_key = keyed.of(self._head.metadata, self._payload)
         reply = await variant.handler(call)

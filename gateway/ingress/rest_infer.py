@@ -9,6 +9,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from gateway.guard import classified
 from gateway.ingress.aside import inflate_aside
 from gateway.ingress.exchange import JSON, OCTETS, Field, Request, Response
 from gateway.ingress.generate import framed, sequence_of
@@ -73,8 +74,7 @@ class RestInference:
             raise
         finally:
             listener.buffered -= self._inflated
-            variant = self._variant
-            route.finish("inference", code, started, "" if variant is None else variant.name)
+            route.finish("inference", code, started, call.variant)
         if listener.tells:
             response.told = self._told
         if call.told:
@@ -120,8 +120,8 @@ class RestInference:
             infer = oip_json.decode_raw(body, model, version, signature)
         elif variant.alters:
             infer.model, infer.version = model, version
-        if infer.outputs:
-            await plane.guard.check_outputs(variant.pool, infer, call.deadline)
+        if infer.outputs and (names := classified(infer)):
+            call.prepare = plane.guard.of(names)
         call.model, call.version, call.variant = model, version, variant.name
         call.message = framed(oip_grpc.encode_request(infer))
         call.infer = infer
