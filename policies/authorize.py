@@ -83,25 +83,30 @@ class Policy:
 
     async def __call__(self, call: Call, next: Handler) -> Reply:
         """Answer by `next` what is allowed. Raises `GatewayError` NOT_FOUND or PERMISSION_DENIED."""
+        self._allow(call, call.model, call.version)
+        for model, version in call.also:
+            self._allow(call, model, version)
+        return await next(call)
+
+    def _allow(self, call: Call, model: str, version: str) -> None:
         who = call.caller
-        key = (who.principal, who.tenant, who.scopes, call.model, call.version, call.method.api)
+        key = (who.principal, who.tenant, who.scopes, model, version, call.method.api)
         decision = self._decided.get(key)
         if decision is None:
-            decision = self._decide(call)
+            decision = self._decide(call, model, version)
             if len(self._decided) >= REMEMBERED:
                 self._decided.clear()
             self._decided[key] = decision
         if decision != "allowed":
             self._counters("penstock_forbidden_total", (call.route, self._mode)).value += 1
             if self._mode == "enforce":
-                raise refusal(call, decision)
-        return await next(call)
+                raise refusal(call, decision, version)
 
-    def _decide(self, call: Call) -> Decision:
-        decision = decide(self._rules, call.caller, call.model, call.version, call.method.api)
+    def _decide(self, call: Call, model: str, version: str) -> Decision:
+        decision = decide(self._rules, call.caller, model, version, call.method.api)
         if decision != "allowed" and self._mode == "shadow" and self._clock() >= self._silent_until:
             self._silent_until = self._clock() + LOG_SECONDS
-            words = (call.principal, call.method.api, call.model, call.version)
+            words = (call.principal, call.method.api, model, version)
             log.warning("authorize would refuse %r: %s of model %r version %r", *words)
         return decision
 
@@ -149,12 +154,12 @@ def _named(patterns: Patterns | None, name: str) -> bool:
     return patterns is None or (name != "" and patterns.matches(name))
 
 
-def refusal(call: Call, decision: Decision) -> GatewayError:
-    """The answer to a call that is not allowed. It names the model as the client did."""
+def refusal(call: Call, decision: Decision, version: str) -> GatewayError:
+    """The answer to a call that is not allowed for this version. It names the model as the client did."""
     model = call.view.model if call.view is not None else call.model
-    if decision == "other_versions" and call.version:
-        return unknown_model(model, call.version)
-    if decision == "nothing" and call.model:
+    if decision == "other_versions" and version:
+        return unknown_model(model, version)
+    if decision == "nothing" and model:
         return unknown_model(model)
     what = f" for model '{model}'" if model else ""
     hint = ", unless it names a version" if decision == "other_versions" else ""
