@@ -43,7 +43,7 @@ LOG_SECONDS: Final = 0.1
 
 Pattern = Annotated[str, text("A name or a glob", "pattern")]
 Decision = Literal["allowed", "other_apis", "other_versions", "nothing"]
-"""What a caller may do: this, or with this model and version other things, or other versions, or nothing."""
+"""What a caller may do: this, or with this model other things, or the same with other versions, or nothing."""
 
 DEFAULT_APIS: Final[tuple[ApiClass, ...]] = ("inference", "metadata")
 
@@ -141,12 +141,12 @@ def compiled(rule: Rule) -> Compiled:
 def decide(rules: Sequence[Compiled], caller: Identity, model: str, version: str, api: ApiClass) -> Decision:
     """What these rules say of a request; `model` and `version` are "" where there is none."""
     fitting = [rule for rule in rules if rule.fits(caller, model)]
-    exact = [rule for rule in fitting if _named(rule.versions, version)]
-    if any(api in rule.apis for rule in exact):
-        return "allowed"
-    if exact:
+    if not fitting:
+        return "nothing"
+    for_api = [rule for rule in fitting if api in rule.apis]
+    if not for_api:
         return "other_apis"
-    return "other_versions" if fitting else "nothing"
+    return "allowed" if any(_named(rule.versions, version) for rule in for_api) else "other_versions"
 
 
 def _named(patterns: Patterns | None, name: str) -> bool:
