@@ -55,13 +55,14 @@ class Call:
     `metadata` is an encoded HPACK fragment that travels upstream. `deadline` is in the event loop's time, None for
     none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint. `hash_key` is what the
     pool's picker wants to know of it, if anything. `route` and `variant` are names of the configuration, `principal`
-    who calls. `prepare` is awaited before it is sent to any pool. `idempotent` is the route's word that executing it twice does no harm. `attempts` counts how often it was
-    sent, `deaths` how often the endpoint ended while it had it; endpoints in `tried` are not asked again.
+    who calls. `prepare` is awaited before it is sent to any pool. `idempotent` is the route's word that executing it
+    twice does no harm. `attempts` counts how often it was sent, `deaths` how often the endpoint ended while it had it;
+    endpoints in `tried` are not asked again.
     """
 
     __slots__ = ("attempts", "deadline", "deaths", "endpoint", "exchange", "hash_key", "idempotent", "message",
-                 "metadata", "method", "model", "prepare", "principal", "route", "sequence", "sequence_end", "sequence_start", "tried",
-                 "variant", "version")  # fmt: skip
+                 "metadata", "method", "model", "prepare", "principal", "route", "sequence", "sequence_end",
+                 "sequence_start", "tried", "variant", "version")  # fmt: skip
 
     def __init__(
         self,

@@ -70,7 +70,7 @@ class StreamRequest:
         candidates = pool.candidates(call.model, call.version)
         if pool.health.out:
             candidates = pool.health.passable(candidates, call)
-        for upstream in self._session.upstreams:
+        for upstream in self._session.upstreams.open:
             endpoint = upstream.endpoint
             if not upstream.closing and endpoint in candidates and endpoint not in call.tried:
                 return endpoint
@@ -85,10 +85,10 @@ class StreamRequest:
     async def ask(self, pool: Pool, call: Call, endpoint: Endpoint) -> None:
         """Send the request on the session's stream at this endpoint, and wait for the first message of its answer."""
         session = self._session
-        upstream = await session.upstream_at(endpoint)
-        while not self.sent and session.must_wait(self, upstream):
+        upstream = await session.upstreams.at(endpoint)
+        while not self.sent and session.upstreams.must_wait(self, upstream):
             await session.wait()
-            upstream = await session.upstream_at(endpoint)
+            upstream = await session.upstreams.at(endpoint)
         self._send(pool, call, upstream)
         first = self._first
         assert first is not None
