@@ -22,26 +22,30 @@ from transcoding.message import Buffer
 from transcoding.status import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.ingress.grpc_stream import InferSession
-    from gateway.ingress.upstream import Upstream
+    from gateway.ingress.upstream import Session, Upstream
     from routing.fleet import Lease
     from routing.pool import Pool
+    from routing.table import Told
 
 
 class StreamRequest:
-    """One request of `session`. `sent` says that it was sent once, so that those behind it may go; `limbo` that it may
-    be sent once more; `answered` that a message of its answer came. `failure` is what came in place of one at the last
-    endpoint, by the message `refusal`, which the client was `told`, or with the end of the stream. `begun` is set when
-    the chain is through, `over` when the answer is. `kept` is the bytes of it that are counted as held."""
+    """One request of a session, with what to tell of its `choice`.
 
-    __slots__ = ("_at_end", "_first", "_lease", "_pool", "_session", "answered", "begun", "call", "failure", "id",
-                 "kept", "limbo", "limits", "over", "refusal", "sent", "spent", "told", "upstream",
+    `sent` says that it was sent once, so that those behind it may go; `limbo` that it may be sent once more; `answered`
+    that a message of its answer came. `failure` is what came in place of one at the last endpoint, by the message
+    `refusal`, which the client was `told`, or with the end of the stream. `begun` is set when the chain is through,
+    `over` when the answer is. `kept` is the bytes of it that are counted as held.
+    """
+
+    __slots__ = ("_at_end", "_first", "_lease", "_pool", "_session", "answered", "begun", "call", "choice", "failure",
+                 "id", "kept", "limbo", "limits", "over", "refusal", "sent", "spent", "told", "upstream",
                  "wants_final")  # fmt: skip
 
-    def __init__(self, session: InferSession, call: Call, id: str, wants_final: bool) -> None:
+    def __init__(self, session: Session, call: Call, id: str, wants_final: bool, choice: Told) -> None:
         self.call = call
         self.id = id
         self.wants_final = wants_final
+        self.choice = choice
         self.limits = StreamLimits(session.loop)
         self.spent = False
         self.sent = self.limbo = self.answered = self.told = self.begun = self.over = False

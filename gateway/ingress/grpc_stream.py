@@ -169,13 +169,14 @@ class InferSession:
             if self._route is None:
                 self._route, self._counted = route, call
                 route.in_flight.value += 1
-            request = StreamRequest(self, call, envelope.id, envelope.wants_empty_final)
+            request = StreamRequest(self, call, envelope.id, envelope.wants_empty_final, told)
             call.exchange = request
             self._requests.add(request)
             try:
                 await variant.handler(call)
             finally:
-                self._choices.tell(told if call.variant == variant.name else variant.elsewhere(call))
+                if not request.sent or call.variant != variant.name:
+                    self._choices.tell(told if call.variant == variant.name else variant.elsewhere(call))
         except GatewayError as error:
             await self._refused(envelope.id, request, error)
         if request is None or not request.sent:
@@ -217,6 +218,7 @@ class InferSession:
     def was_sent(self, request: StreamRequest, upstream: Upstream) -> None:
         """Keep it until its answer begins, if there is room for that."""
         if not request.sent:
+            self._choices.tell(request.choice)
             listener, size = self._stream.listener, sum(map(len, request.call.message))
             if self._kept + size <= KEPT_BYTES and listener.buffered + size <= listener.limits.buffered_bytes // 2:
                 request.kept = size

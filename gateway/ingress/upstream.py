@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop, Future
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +19,12 @@ METHOD = BY_NAME["ModelStreamInfer"]
 
 
 class Session(Protocol):
-    """Who reads the stream: `gateway.ingress.grpc_stream.InferSession`."""
+    """Whose streams and requests they are: `gateway.ingress.grpc_stream.InferSession`. `deadline` is that of the whole
+    call, in the loop's time."""
+
+    loop: AbstractEventLoop
+    deadline: float | None
+    upstreams: Upstreams
 
     def response(self, upstream: Upstream, message: Buffer) -> None:
         """A response of the endpoint."""
@@ -28,6 +34,27 @@ class Session(Protocol):
 
     def progress(self) -> None:
         """The endpoint made room."""
+
+    async def wait(self) -> None:
+        """Wait for `progress`: for the one request whose turn it is to be sent."""
+
+    async def room(self, upstream: Upstream, first: Future[None]) -> None:
+        """Wait until the endpoint has taken most of what it was sent, or `first` is there."""
+
+    def was_sent(self, request: StreamRequest, upstream: Upstream) -> None:
+        """A request was sent, perhaps once more."""
+
+    def pass_on(self) -> None:
+        """It is the next request's turn."""
+
+    def left_limbo(self, request: StreamRequest) -> None:
+        """A request is sent once more, or will not be."""
+
+    def forget(self, request: StreamRequest) -> None:
+        """A request will not be sent again."""
+
+    def expired(self, error: GatewayError) -> None:
+        """The time of a request is over."""
 
 
 class Upstream:
