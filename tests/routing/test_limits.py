@@ -29,7 +29,7 @@ def run(use: Use) -> list[str]:
 
 
 async def wait_for(told: list[Expired]) -> None:
-    while not told:  # noqa: ASYNC110 - a list tells nobody
+    while not told:
         await asyncio.sleep(0.005)
 
 
