@@ -18,6 +18,7 @@ from routing.call import Call
 from routing.connectors.outcome import NOT_READY, QUEUE_REFUSALS, STOPPING, from_status, missing
 from routing.connectors.streaming import StreamAttempt
 from routing.limits import StreamLimits
+from routing.pins import Resolved
 from transcoding import sse
 from transcoding.dialects import generate, oip_grpc
 from transcoding.dialects.oip_json import encode_error
@@ -55,8 +56,8 @@ class Generation:
         self._body = body
         self._headers = view.headers
         self._route: Route = plane.snapshot.dispatch(match.model)
-        self._variant: Variant = self._route.only or self._choose(view)
-        model, version, self.told = self._variant.resolve(match.model, match.version)
+        self._variant: Variant
+        self._variant, model, version, self.told = self._choose(view, match.version)
         self._call = Call(
             MODEL_STREAM_INFER,
             model,
@@ -86,9 +87,15 @@ class Generation:
         self._route.in_flight.value += 1
         self._closed = False
 
-    def _choose(self, view: View) -> Variant:
-        view.sequence = generate.sequence_of(self._body)
-        return self._route.choose(view)
+    def _choose(self, view: View, version: str) -> Resolved:
+        """Where the request goes. The body is looked into for a sequence where that makes a difference."""
+        route = self._route
+        parameters = generate.sequencing_of(self._body) if route.pins is not None else {}
+        view.sequence = generate.sequence_of(parameters)
+        if view.sequence:
+            return route.resolve(view, version, parameters)
+        variant = route.only or route.choose(view)
+        return Resolved(variant, *variant.resolve(view.model, version))
 
     async def start(self, limit: float | None) -> None:
         """Send the request, which may take `limit` seconds, and take its first response. Raises `GatewayError` when

@@ -1,7 +1,7 @@
 """Where the requests of a ModelStreamInfer call go, as which calls, and what its trailers tell of that.
 
-Each request is routed by its own model and the metadata of the call. What chance decides is decided once per stream,
-model and sequence, so that answers come from one version while the client keeps the stream.
+Each request is routed by its own model and the metadata of the call. What chance decides is decided once per stream and
+model, so that answers come from one version while the client keeps the stream, and for a sequence when it starts.
 """
 
 from __future__ import annotations
@@ -40,26 +40,18 @@ class StreamChoices:
         self._head = head
         self._metadata = metadata
         self._deadline = deadline
-        self._chosen: dict[tuple[Route, str, str], Variant] = {}
+        self._chosen: dict[tuple[Route, str], Variant] = {}
         self._told: set[bytes] = set()
 
-    def variant(self, route: Route, envelope: oip_grpc.Envelope) -> Variant:
-        """The variant of this request."""
-        if route.only is not None:
-            return route.only
+    def call(self, route: Route, envelope: oip_grpc.Envelope, message: Buffer) -> tuple[Call, Variant, Told]:
+        """The call for one request, its variant, and what to tell of that. Raises `GatewayError`."""
         sequence = sequence_of(envelope)
-        key = (route, envelope.model, sequence)
-        variant = self._chosen.get(key)
-        if variant is None:
+        if sequence:
             view = View(GRPC, STREAM, envelope.model, self._head.metadata, self._stream.address, sequence)
-            if len(self._chosen) >= REMEMBERED:
-                self._chosen.clear()
-            variant = self._chosen[key] = route.choose(view)
-        return variant
-
-    def call(self, variant: Variant, envelope: oip_grpc.Envelope, message: Buffer) -> tuple[Call, Told]:
-        """The call for one request, which goes to `variant`, and what to tell of that. Raises `GatewayError`."""
-        model, version, told = variant.resolve(envelope.model, envelope.version)
+            variant, model, version, told = route.resolve(view, envelope.version, envelope.parameters)
+        else:
+            variant = route.only or self._variant(route, envelope.model)
+            model, version, told = variant.resolve(envelope.model, envelope.version)
         parts: list[Buffer] = [unpinned(message)]
         if version != envelope.version or model != envelope.model:
             parts = oip_grpc.set_target(parts[0], variant.model, version)
@@ -72,7 +64,7 @@ class StreamChoices:
             (prefix(sum(map(len, parts))), *parts),
             metadata=self._metadata,
             deadline=self._deadline,
-            sequence=sequence_of(envelope),
+            sequence=sequence,
             route=variant.route,
             variant=variant.name,
         ).mark(envelope.parameters)
@@ -80,7 +72,18 @@ class StreamChoices:
             call.hash_key = keyed.of(self._head.metadata, message)
         if envelope.classified:
             call.prepare = self._guard.of(envelope.classified)
-        return call, told
+        return call, variant, told
+
+    def _variant(self, route: Route, model: str) -> Variant:
+        """The variant of this model's requests without a sequence."""
+        key = (route, model)
+        variant = self._chosen.get(key)
+        if variant is None:
+            if len(self._chosen) >= REMEMBERED:
+                self._chosen.clear()
+            view = View(GRPC, STREAM, model, self._head.metadata, self._stream.address)
+            variant = self._chosen[key] = route.choose(view)
+        return variant
 
     def tell(self, told: Told) -> None:
         """Have the trailers tell this of a request."""

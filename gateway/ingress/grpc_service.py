@@ -58,11 +58,16 @@ class GrpcService:
         try:
             deadline = route.deadline(self._loop, listener.deadlines.request, until)
             sequence = sequence_of(envelope) if envelope.parameters else ""
-            if variant is None:
-                variant = route.choose(View(GRPC, INFER, asked, head.metadata, stream.address, sequence))
-            model, version, told = asked, envelope.version, variant.told
-            if variant.alters:
-                model, version, told = variant.resolve(model, version)
+            model, version = asked, envelope.version
+            if sequence:
+                view = View(GRPC, INFER, asked, head.metadata, stream.address, sequence)
+                variant, model, version, told = route.resolve(view, version, envelope.parameters)
+            else:
+                if variant is None:
+                    variant = route.choose(View(GRPC, INFER, asked, head.metadata, stream.address))
+                told = variant.told
+                if variant.alters:
+                    model, version, told = variant.resolve(model, version)
             if listener.tells:
                 stream.told = told.block
             message: tuple[Buffer, ...] = (framed,)

@@ -164,8 +164,7 @@ class InferSession:
         request: StreamRequest | None = None
         try:
             route = self._plane.snapshot.dispatch(envelope.model)
-            variant = self._choices.variant(route, envelope)
-            call, told = self._choices.call(variant, envelope, message)
+            call, variant, told = self._choices.call(route, envelope, message)
             if self._route is None:
                 self._route, self._counted = route, call
                 route.in_flight.value += 1

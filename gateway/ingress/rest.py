@@ -93,12 +93,17 @@ class RestService:
                 inflated = hold(listener, len(body))
             length = json_length(headers, body) if LENGTH in headers or not body else None
             infer = oip_json.decode_request(body, length, match.model, match.version) if length != 0 else None
-            if variant is None:
-                sequence = "" if infer is None else sequence_of(infer)
-                variant = route.choose(View(REST, INFER, match.model, headers, address, sequence))
-            model, version, told = match.model, match.version, variant.told
-            if variant.alters:
-                model, version, told = variant.resolve(model, version)
+            sequence = "" if infer is None else sequence_of(infer)
+            model, version = match.model, match.version
+            if sequence and infer is not None:
+                view = View(REST, INFER, model, headers, address, sequence)
+                variant, model, version, told = route.resolve(view, version, infer.parameters or {})
+            else:
+                if variant is None:
+                    variant = route.choose(View(REST, INFER, model, headers, address))
+                told = variant.told
+                if variant.alters:
+                    model, version, told = variant.resolve(model, version)
             call = Call(
                 MODEL_INFER,
                 model,
@@ -106,6 +111,7 @@ class RestService:
                 (),
                 metadata=plane.forwarding.fragment(request, listener.config.forward_headers),
                 deadline=deadline,
+                sequence=sequence,
                 route=route.name,
                 variant=variant.name,
             )
@@ -137,7 +143,6 @@ class RestService:
         """Make the request the message of its call."""
         infer.model, infer.version = call.model, call.version
         call.message = framed(oip_grpc.encode_request(infer))
-        call.sequence = sequence_of(infer)
         if call.sequence:
             call.mark(infer.parameters or {})
         if infer.outputs and (names := classified(infer)):
