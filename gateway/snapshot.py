@@ -21,7 +21,7 @@ class Route:
     """A route of the configuration, linked: where its requests go and the counters of them.
 
     `only` is the variant of all its requests, None when `choose` must say it. `pins` are what holds for sequences that
-    are under way, None where nothing may change. `stand_ins` are the pools that take over
+    are under way, None if nothing does. `stand_ins` are the pools that take over
     when those of its variants have no endpoint. `in_flight` is the gauge of the route's name, so it goes on counting
     when the route is built anew.
     """
@@ -52,7 +52,7 @@ class Route:
         self.table = table
         self.stand_ins = stand_ins
         self.only: Variant | None = table.only
-        self.pins = pins if table.only is None or table.only.alters else None
+        self.pins = pins
         self.timeout = timeout
         self.in_flight: Cell = metrics.gauge("penstock_inflight", (name,))
         self._metrics = metrics

@@ -25,7 +25,8 @@ from transcoding.status import Code, Fault
 IDLE_TIMES: Final = 2
 AFTER_END: Final = 5.0
 """Seconds."""
-_PINNED: Final = 1 << 63
+_POOL_BITS: Final = 9
+_POOLS: Final = (1 << _POOL_BITS) - 1
 _VERSION_BITS: Final = 47
 _VERSIONS: Final = (1 << _VERSION_BITS) - 1
 
@@ -48,7 +49,7 @@ class Pins:
 
     def resolve(self, route: str, table: Table, view: View, version: str, start: bool, end: bool) -> Resolved:
         """Where a request goes that belongs to `view.sequence` and names this version, "" for none. Raises
-        `GatewayError`, for a sequence whose variant is gone too."""
+        `GatewayError`, for a sequence whose pool is gone too."""
         now = self._clock()
         key = _key(route, view)
         entry = self._table.find(key, now)
@@ -56,7 +57,7 @@ class Pins:
             return _resolved(table.only or table.choose(view), view, version)
         if start:
             chosen = _resolved(table.only or table.choose(view), view, version)
-            wanted = place_of(chosen.variant.name, "" if version else chosen.version)
+            wanted = place_of(chosen.variant, "" if version else chosen.version)
             place = self._table.put(key, wanted, now + self._idle(chosen.variant), now, entry.place if entry else 0)
             if place == wanted:
                 return chosen
@@ -73,25 +74,42 @@ class Pins:
         return IDLE_TIMES * variant.pool.sequences.idle
 
     def _pinned(self, table: Table, view: View, version: str, place: int) -> Resolved:
-        tag, pinned = place >> _VERSION_BITS, place & _VERSIONS
-        for variant in table.variants:
-            if place_of(variant.name, "") >> _VERSION_BITS == tag:
-                if version or not pinned:
-                    return _resolved(variant, view, version)
-                return Resolved(variant, *variant.pinned(view.model, str(pinned - 1)))
-        text = (
-            f"sequence {view.sequence} of model '{view.model}' was lost: "
-            "the variant where it started is no longer in the configuration; start it again"
-        )
-        raise LostSequence(Code.UNAVAILABLE, text, fault=Fault.WORKER)
+        variant = _find(table, place)
+        if variant is None:
+            text = (
+                f"sequence {view.sequence} of model '{view.model}' was lost: "
+                "its route no longer goes to the pool where it started; start it again"
+            )
+            raise LostSequence(Code.UNAVAILABLE, text, fault=Fault.WORKER)
+        pinned = place & _VERSIONS
+        if version or not pinned:
+            return _resolved(variant, view, version)
+        return Resolved(variant, *variant.pinned(view.model, str(pinned - 1)))
 
 
-def place_of(variant: str, version: str) -> int:
-    """A variant's name and a version as one cell: 16 bits of a hash, and the number. A version that is none, or too
-    large to be one, is not pinned."""
-    tag = int.from_bytes(blake2b(variant.encode(), digest_size=2).digest()) >> 1
-    number = int(version) + 1 if version.isdecimal() and len(version) < 15 else 0
-    return _PINNED | tag << _VERSION_BITS | (number if number <= _VERSIONS else 0)
+def _find(table: Table, place: int) -> Variant | None:
+    """The variant of that name with that pool and model; should it be gone, another one with these."""
+    target, found = place >> _VERSION_BITS, None
+    for variant in table.variants:
+        each = place_of(variant, "") >> _VERSION_BITS
+        if each == target:
+            return variant
+        if found is None and each & _POOLS == target & _POOLS:
+            found = variant
+    return found
+
+
+def place_of(variant: Variant, version: str) -> int:
+    """A variant and a version as one cell: 8 bits of a hash of its name, 9 of one of its pool and model, which is not
+    0, and the number. A version that is none, or too large to be one, is not pinned."""
+    name = blake2b(variant.name.encode(), digest_size=1).digest()[0]
+    pool = _hash(f"{variant.pool.name}\0{variant.model}") % _POOLS + 1
+    number = int(version) + 1 if version.isdecimal() and len(version) < 16 else 0
+    return (name << _POOL_BITS | pool) << _VERSION_BITS | (number if number <= _VERSIONS else 0)
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest())
 
 
 def _resolved(variant: Variant, view: View, version: str) -> Resolved:
@@ -99,5 +117,4 @@ def _resolved(variant: Variant, view: View, version: str) -> Resolved:
 
 
 def _key(route: str, view: View) -> int:
-    name = f"\1{route}\0{view.model}\0{view.sequence}".encode()
-    return int.from_bytes(blake2b(name, digest_size=8).digest()) or 1
+    return _hash(f"\1{route}\0{view.model}\0{view.sequence}") or 1

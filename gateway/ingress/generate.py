@@ -88,9 +88,10 @@ class Generation:
         self._closed = False
 
     def _choose(self, view: View, version: str) -> Resolved:
-        """Where the request goes. The body is looked into for a sequence where that makes a difference."""
-        route = self._route
-        parameters = generate.sequencing_of(self._body) if route.pins is not None else {}
+        """Where the request goes. The body is looked into for a sequence where that may make a difference."""
+        route, body = self._route, self._body
+        named = route.only is None or b"sequence_id" in (body if isinstance(body, bytes | bytearray) else bytes(body))
+        parameters = generate.sequencing_of(body) if named else {}
         view.sequence = generate.sequence_of(parameters)
         if view.sequence:
             return route.resolve(view, version, parameters)

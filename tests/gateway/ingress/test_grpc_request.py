@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from gateway.ingress.grpc_request import StreamRequest
+from routing.call import Reply
 from routing.connectors.outcome import broken, from_status
 from routing.endpoint import Endpoint
 from routing.pool import Pool
+from routing.tasks import spawn
 from tests.support.pools import a_pool
 from tests.support.stream_session import Session, StreamChannel, a_request
 from transcoding.status import GatewayError
@@ -29,15 +31,15 @@ class World:
             endpoint.live = True
         self.pool: Pool = a_pool(self.endpoints, "first")
 
-    async def asked(self, request: StreamRequest) -> asyncio.Task[object]:
+    async def asked(self, request: StreamRequest) -> asyncio.Task[Reply]:
         """Its call at the pool, once it was sent."""
-        task: asyncio.Task[object] = asyncio.create_task(self.pool.forward(request.call))  # type: ignore[arg-type]
+        task = spawn(self.pool.forward(request.call), "request")
         await self.until(lambda: request.upstream is not None)
         return task
 
     async def until(self, holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(2):
-            while not holds():  # noqa: ASYNC110 - nothing tells
+            while not holds():
                 await asyncio.sleep(0)
 
     def lose(self, request: StreamRequest, error: GatewayError) -> None:

@@ -191,5 +191,7 @@ def test_the_sequence_of_a_body(body: bytes, sequence: str) -> None:
 
 
 def test_what_a_body_says_of_its_sequence() -> None:
-    body = b'{"sequence_id": 1, "sequence_start": true, "x": 2, "parameters": {"sequence_id": 3, "sequence_end": false}}'
+    body = (
+        b'{"sequence_id": 1, "sequence_start": true, "x": 2, "parameters": {"sequence_id": 3, "sequence_end": false}}'
+    )
     assert generate.sequencing_of(body) == {"sequence_id": 3, "sequence_start": True, "sequence_end": False}
