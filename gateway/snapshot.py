@@ -69,10 +69,10 @@ class Route:
         return self.table.choose(view)
 
     def resolve(self, view: View, version: str, parameters: Mapping[str, object]) -> Resolved:
-        """Where a request of a stateful sequence goes that names this version, "" for none: where the sequence started,
-        and to the version that it started with. Raises `GatewayError`."""
-        if self.pins is None:
-            variant = self.only or self.choose(view)
+        """Where a request goes that names this version, "" for none. One of a stateful sequence goes where that began,
+        and to the version that it began with. Raises `GatewayError`."""
+        if self.pins is None or not view.sequence:
+            variant = self.only or self.table.choose(view)
             return Resolved(variant, *variant.resolve(view.model, version))
         start, end = parameters.get("sequence_start") is True, parameters.get("sequence_end") is True
         return self.pins.resolve(self.name, self.table, view, version, start, end)

@@ -18,7 +18,6 @@ from routing.call import Call
 from routing.connectors.outcome import NOT_READY, QUEUE_REFUSALS, STOPPING, from_status, missing
 from routing.connectors.streaming import StreamAttempt
 from routing.limits import StreamLimits
-from routing.pins import Resolved
 from transcoding import sse
 from transcoding.dialects import generate, oip_grpc
 from transcoding.dialects.oip_json import encode_error
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from routing.endpoint import Endpoint
     from routing.fleet import Lease
     from routing.match import View
+    from routing.pins import Resolved
     from routing.pool import Pool
     from routing.table import Variant
 
@@ -93,10 +93,7 @@ class Generation:
         named = route.only is None or b"sequence_id" in (body if isinstance(body, bytes | bytearray) else bytes(body))
         parameters = generate.sequencing_of(body) if named else {}
         view.sequence = generate.sequence_of(parameters)
-        if view.sequence:
-            return route.resolve(view, version, parameters)
-        variant = route.only or route.choose(view)
-        return Resolved(variant, *variant.resolve(view.model, version))
+        return route.resolve(view, version, parameters)
 
     async def start(self, limit: float | None) -> None:
         """Send the request, which may take `limit` seconds, and take its first response. Raises `GatewayError` when

@@ -59,12 +59,10 @@ class GrpcService:
             deadline = route.deadline(self._loop, listener.deadlines.request, until)
             sequence = sequence_of(envelope) if envelope.parameters else ""
             model, version = asked, envelope.version
-            if sequence:
+            if variant is None or sequence:
                 view = View(GRPC, INFER, asked, head.metadata, stream.address, sequence)
                 variant, model, version, told = route.resolve(view, version, envelope.parameters)
             else:
-                if variant is None:
-                    variant = route.choose(View(GRPC, INFER, asked, head.metadata, stream.address))
                 told = variant.told
                 if variant.alters:
                     model, version, told = variant.resolve(model, version)

@@ -25,7 +25,7 @@ from transcoding.compression import choose_encoding, deflate, inflate
 from transcoding.dialects import oip_grpc, oip_json
 from transcoding.dialects.oip_management import OPERATIONS
 from transcoding.dialects.oip_paths import Match, MethodNotAllowed, route
-from transcoding.message import Buffer, Content, InferRequest
+from transcoding.message import Buffer, Content, InferRequest, Parameters
 from transcoding.methods import BY_NAME
 from transcoding.status import Code, Fault, GatewayError, invalid
 
@@ -95,12 +95,10 @@ class RestService:
             infer = oip_json.decode_request(body, length, match.model, match.version) if length != 0 else None
             sequence = "" if infer is None else sequence_of(infer)
             model, version = match.model, match.version
-            if sequence and infer is not None:
+            if variant is None or sequence:
                 view = View(REST, INFER, model, headers, address, sequence)
-                variant, model, version, told = route.resolve(view, version, infer.parameters or {})
+                variant, model, version, told = route.resolve(view, version, parameters_of(infer))
             else:
-                if variant is None:
-                    variant = route.choose(View(REST, INFER, model, headers, address))
                 told = variant.told
                 if variant.alters:
                     model, version, told = variant.resolve(model, version)
@@ -115,13 +113,9 @@ class RestService:
                 route=route.name,
                 variant=variant.name,
             )
-            if infer is not None:
-                self._write(call, infer, variant, headers)
-            else:
-                raw = RawRequest(plane.signatures, body, headers)
-                call.prepare = raw.prepare
+            raw = self._write(call, infer, body, variant, headers)
             reply = oip_grpc.decode_reply((await variant.handler(call)).payload)
-            asked = raw.infer if infer is None else infer
+            asked = infer if raw is None else raw.infer
             assert asked is not None
             told = told if call.variant == variant.name else variant.elsewhere(call)
             response = rendered(*oip_json.encode_reply(reply, asked), headers)
@@ -139,8 +133,14 @@ class RestService:
             response.told = told
         return response
 
-    def _write(self, call: Call, infer: InferRequest, variant: Variant, headers: dict[bytes, bytes]) -> None:
-        """Make the request the message of its call."""
+    def _write(
+        self, call: Call, infer: InferRequest | None, body: Content, variant: Variant, headers: dict[bytes, bytes]
+    ) -> RawRequest | None:
+        """Make the request the message of its call; that of a body without JSON is written where the call goes."""
+        if infer is None:
+            raw = RawRequest(self._plane.signatures, body, headers)
+            call.prepare = raw.prepare
+            return raw
         infer.model, infer.version = call.model, call.version
         call.message = framed(oip_grpc.encode_request(infer))
         if call.sequence:
@@ -149,6 +149,7 @@ class RestService:
             call.prepare = self._plane.guard.of(names)
         if (keyed := variant.pool.hash_key) is not None:
             call.hash_key = keyed.of(headers, infer)
+        return None
 
     # generate ---------------------------------------------------------------------------------------------------------
 
@@ -180,6 +181,11 @@ async def body_of(request: Request, listener: Listener) -> Content:
     if encoding not in (b"gzip", b"deflate"):
         raise GatewayError(Code.UNIMPLEMENTED, "Unsupported compression type", http_status=415)
     return await inflate_aside(inflate, memoryview(request.body), encoding.decode(), listener.limits.inflated_bytes)
+
+
+def parameters_of(infer: InferRequest | None) -> Parameters:
+    """Those of a request that is known."""
+    return {} if infer is None else infer.parameters or {}
 
 
 def json_length(headers: dict[bytes, bytes], body: Content) -> int | None:
