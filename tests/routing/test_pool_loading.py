@@ -16,6 +16,10 @@ from transcoding.status import Code, GatewayError
 READY = {"m": {"1": "READY"}}
 
 
+def forward(pool: Pool) -> bytes:
+    return bytes(asyncio.run(pool.forward(a_call())).framed)
+
+
 def test_what_is_known_and_ready_nowhere_can_be_loaded() -> None:
     for models, version, loadable in (
         ({"m": {}}, "", True),
