@@ -7,7 +7,7 @@ import importlib
 import inspect
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import msgspec.inspect
@@ -80,7 +80,10 @@ def test_it_explains_itself(kind: str) -> None:
     assert spec.__doc__
     hints = get_type_hints(spec, include_extras=True)
     for name in spec.__struct_fields__:
-        metas = [each for each in getattr(hints[name], "__metadata__", ()) if isinstance(each, msgspec.Meta)]
+        options = (hints[name], *get_args(hints[name]))  # an option may be `Annotated[...] | None`
+        metas = [
+            meta for each in options for meta in getattr(each, "__metadata__", ()) if isinstance(meta, msgspec.Meta)
+        ]
         assert any(each.description for each in metas), f"{kind}: option {name} has no description"
 
 
