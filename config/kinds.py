@@ -10,4 +10,7 @@ from __future__ import annotations
 PICKERS = ("expected_wait", "hash_ring", "least_inflight", "round_robin")
 
 # policies/*.py
-POLICIES = ("concurrency", "fallback", "hedge", "rate_limit", "retry", "timeout")
+POLICIES = (
+    "anonymous", "api_key", "authorize", "concurrency", "fallback", "hedge", "jwt", "mtls", "rate_limit", "retry",
+    "timeout",
+)  # fmt: skip

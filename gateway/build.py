@@ -32,6 +32,7 @@ from routing.connectors.grpc_h2 import Channel
 from routing.endpoint import Endpoint
 from routing.health import Health
 from routing.pickers import Tools, make
+from routing.pins import Pins
 from routing.pool import OnStale, Pool
 from routing.sequence_table import SequenceTable
 from routing.sequences import Sequences
@@ -84,6 +85,7 @@ class Builder:
         self._snapshot = Snapshot((), {})
         self._random = random or Random()
         self._sequences = sequences or SequenceTable.open(None)
+        self._pins = Pins(self._sequences)
         self._rooms = rooms
         self._on_stale = on_stale
         self._pools: dict[str, tuple[Pick, Pool]] = {}
@@ -140,12 +142,13 @@ class Builder:
     ) -> Snapshot:
         """The routes behind these policies of a listener."""
         routes = [(compile_patterns(spec.match.model), self._route(spec, link, front)) for spec in config.routes]
-        return Snapshot(routes, self._current.copy(), listeners, chains(front))
+        return Snapshot(routes, self._current.copy(), listeners, chains((), front))
 
     def _route(self, spec: RouteConfig, link: RouteLinker, front: tuple[Policy, ...]) -> Route:
         stand_ins = tuple(self._current[name] for name in spec.stand_ins)
-        parts = chains((*front, *self._shelf.policies_of(spec)))
-        return Route(spec.name, link.table(spec, parts.tail), spec.timeout, self._metrics, stand_ins, parts)
+        parts = chains(self._shelf.policies_of(spec), front)
+        table = link.table(spec, parts.tail)
+        return Route(spec.name, table, spec.timeout, self._metrics, stand_ins, self._pins, parts)
 
     def _latest_of(self, pool: Pool) -> Latest:
         """The latest versions in this pool, which must not go back because a snapshot is built."""

@@ -99,6 +99,7 @@ class Services:
     """What policies are given. `clock` tells seconds on the scale of `Call.deadline`, the event loop's time, which is
     CLOCK_MONOTONIC with asyncio and uvloop alike. `pools` and `version_of` follow the current configuration; the latter
     says which version of a model a target means now, and raises `GatewayError` for a label that the model has not.
+    `wall` tells the time of day, in seconds since 1970, for what expires.
     `state` is what gateways share, None where there is none; `keys` are the API keys that there are now.
     `siblings` are the workers of this node, and `gauges` what they have now. `name` is that of the policy, the same on
     all workers and nodes: as the configuration names it or, for one of a route's own, the route and its place there."""
@@ -107,6 +108,7 @@ class Services:
     pools: Mapping[str, Pool]
     version_of: Callable[[Target, str], str] = as_written
     clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
     rng: random.Random = field(default_factory=random.Random)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     spawn: Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]] = spawn
@@ -122,6 +124,12 @@ def registry() -> dict[str, type[Node]]:
     """The options of each kind of policy there is, by directory."""
     kinds = sorted(module.name for module in iter_modules(__path__))
     return {kind: cast("type[Node]", import_module(f"policies.{kind}").Spec) for kind in kinds}
+
+
+def needs_state(spec: PolicySpec) -> bool:
+    """Whether a policy with these options uses the shared state: its `Spec` says so by `needs_state`, an attribute or a
+    property that is not an option."""
+    return bool(getattr(msgspec.convert(spec.options, registry()[spec.kind]), "needs_state", False))
 
 
 def make(spec: PolicySpec, services: Services) -> Policy:

@@ -7,7 +7,7 @@ linked once, when a snapshot is built, never per request.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from routing.endpoint import Endpoint
 from routing.identity import NOBODY, Identity
@@ -67,12 +67,12 @@ class Call:
 
     `proceed` is what is behind a head chain, the policies up to the last one that says who calls: reading the request,
     choosing its variant, and the rest of the policies. Until then `message` is empty, and `model` and `version` are
-    what the client asked for.
+    what the client asked for. `also` are further models and versions that a request without tensors is about.
     """
 
-    __slots__ = ("attempts", "caller", "deadline", "deaths", "endpoint", "exchange", "hash_key", "idempotent", "infer",
-                 "message", "metadata", "method", "model", "pool", "prepare", "principal", "proceed", "route",
-                 "sequence", "sequence_end", "sequence_start", "told", "tried", "variant", "version",
+    __slots__ = ("also", "attempts", "caller", "deadline", "deaths", "endpoint", "exchange", "hash_key", "idempotent",
+                 "infer", "message", "metadata", "method", "model", "pool", "prepare", "principal", "proceed",
+                 "route", "sequence", "sequence_end", "sequence_start", "told", "tried", "variant", "version",
                  "view")  # fmt: skip
 
     def __init__(
@@ -112,6 +112,7 @@ class Call:
         self.infer: InferRequest | None = None
         self.pool = ""
         self.told: list[tuple[bytes, bytes]] | None = None
+        self.also: tuple[tuple[str, str], ...] = ()
         self.proceed: Handler | None = None
         self.prepare: Prepare | None = None
         self.exchange: Exchange | None = None
@@ -191,15 +192,46 @@ class Policy(Protocol):
         ...
 
 
+class Authenticating(Policy, Protocol):
+    """A policy of identity (`identifies`), one of several ways to say who calls."""
+
+    hides: bytes
+    """The header that it never lets through, in lower case; b"" for none that could pass anyhow."""
+
+    def or_else(self, call: Call, next: Handler, otherwise: Handler, /) -> Awaitable[Reply]:
+        """Answer the call by `next` if its credential is there, by `otherwise` if not."""
+        ...
+
+    def passed_by(self, call: Call, next: Handler, /) -> Awaitable[Reply]:
+        """Answer a call whose caller another policy knows already."""
+        ...
+
+
 def link(policies: Sequence[Policy], handler: Handler) -> Handler:
-    """The chain `policies[0] → policies[1] → … → handler`, linked once."""
+    """The chain `policies[0] → policies[1] → … → handler`, linked once.
+
+    Policies of identity are alternatives: the first whose credential is there decides, those behind it are passed by,
+    and only the last one refuses whoever shows none at all.
+    """
+    known = unknown = handler  # the chain for a caller who is known, and for one who is not yet
     for policy in reversed(policies):
-        handler = _around(policy, handler)
-    return handler
+        if getattr(policy, "identifies", False):
+            way = cast(Authenticating, policy)
+            unknown = _around(policy, known) if unknown is known else _either(way, known, unknown)
+            known = _around(way.passed_by, known) if way.hides else known
+        elif unknown is known:
+            known = unknown = _around(policy, known)
+        else:
+            known, unknown = _around(policy, known), _around(policy, unknown)
+    return unknown
 
 
-def _around(policy: Policy, inner: Handler) -> Handler:
+def _around(policy: Callable[[Call, Handler], Awaitable[Reply]], inner: Handler) -> Handler:
     return lambda call: policy(call, inner)
+
+
+def _either(policy: Authenticating, known: Handler, unknown: Handler) -> Handler:
+    return lambda call: policy.or_else(call, known, unknown)
 
 
 def proceed(call: Call) -> Awaitable[Reply]:

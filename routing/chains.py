@@ -34,19 +34,31 @@ class Chains:
 NO_CHAINS = Chains()
 
 
-def chains(policies: Sequence[Policy]) -> Chains:
-    """The parts of this chain, from the outside in."""
-    if not policies:
+def chains(policies: Sequence[Policy], front: Sequence[Policy] = ()) -> Chains:
+    """The parts of the chain of a route, from the outside in, behind those in `front` of all routes of a listener. Of
+    either all that it asks for holds: who calls is found out by one policy of the listener, if it has any, and again by
+    one of the route, whose word is the last."""
+    every = (*front, *policies)
+    if not every:
         return NO_CHAINS
-    last = max((place for place, each in enumerate(policies, 1) if is_a("identifies", each)), default=0)
-    guards = [each for each in policies if is_a("identifies", each) or is_a("guards", each)]
+    last = max((place for place, each in enumerate(every, 1) if is_a("identifies", each)), default=0)
+    behind = max(last - len(front), 0)
+    guards = [each for each in every if is_a("identifies", each) or is_a("guards", each)]
     return Chains(
-        head=link(policies[:last], proceed) if last else None,
-        tail=tuple(policies[last:]),
-        guards=link(guards, proceed) if guards else None,
-        needs_view=any(is_a("needs_view", each) for each in policies),
+        head=_linked(front[:last], policies[:behind]) if last else None,
+        tail=every[last:],
+        guards=_linked(_among(guards, front), _among(guards, policies)) if guards else None,
+        needs_view=any(is_a("needs_view", each) for each in every),
         guards_view=any(is_a("needs_view", each) for each in guards),
     )
+
+
+def _linked(front: Sequence[Policy], policies: Sequence[Policy]) -> Handler:
+    return link(front, link(policies, proceed))
+
+
+def _among(guards: Sequence[Policy], policies: Sequence[Policy]) -> list[Policy]:
+    return [each for each in policies if each in guards]
 
 
 def is_a(attribute: str, policy: Policy) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.ingress.aside import inflate_message
@@ -247,6 +248,10 @@ class GrpcStream:
         if not self.ended:
             self._answering = True
             self._stream.send_headers(REPLY_HEAD)
+
+    def tell(self, fields: Sequence[tuple[bytes, bytes]]) -> None:
+        """Have the answer say this too."""
+        self.told += hpack.encode(fields)
 
     def send(self, message: Buffer) -> None:
         """One message of a streaming answer."""

@@ -14,10 +14,9 @@ from gateway.ingress.grpc_message import sequence_of
 from gateway.snapshot import Route, code_of
 from routing.call import Call, Reply
 from routing.match import GRPC, INFER, View
-from routing.table import Variant
+from routing.pins import Resolved
 from transcoding.dialects import oip_grpc
 from transcoding.grpc_framing import prefix
-from transcoding.http2 import hpack
 from transcoding.message import Buffer
 from transcoding.methods import Method
 
@@ -28,22 +27,30 @@ if TYPE_CHECKING:
 
 
 class GrpcInference:
-    """One call, to be answered once. `framed` is its message, `payload` the same without its prefix."""
+    """One call, to be answered once. `framed` is its message, `payload` the same without its prefix, and `envelope`
+    what it says beside its tensors."""
 
     __slots__ = ("_envelope", "_framed", "_head", "_method", "_payload", "_plane", "_route", "_stream")
 
     def __init__(
-        self, plane: DataPlane, method: Method, head: Head, framed: Buffer, payload: Buffer, stream: GrpcStream
+        self,
+        plane: DataPlane,
+        route: Route,
+        method: Method,
+        head: Head,
+        envelope: oip_grpc.Envelope,
+        framed: Buffer,
+        payload: Buffer,
+        stream: GrpcStream,
     ) -> None:
-        """Raises `GatewayError` for a message that is none, or names a model that no route takes."""
         self._plane = plane
+        self._route = route
         self._method = method
         self._head = head
         self._framed = framed
         self._payload = payload
         self._stream = stream
-        self._envelope = oip_grpc.scan_request(payload)
-        self._route: Route = stream.listener.snapshot.dispatch(self._envelope.model)
+        self._envelope = envelope
 
     async def answer(self, until: float | None) -> Buffer:
         """The framed reply, by `until` in the loop's time. Raises `GatewayError`."""
@@ -64,7 +71,7 @@ class GrpcInference:
         finally:
             route.finish("inference", code, started, call.variant)
             if call.told:
-                stream.told += hpack.encode(call.told)
+                stream.tell(call.told)
         return reply.framed
 
     def _call(self, until: float | None) -> Call:
@@ -90,12 +97,15 @@ class GrpcInference:
         envelope, stream = self._envelope, self._stream
         call.sequence = sequence_of(envelope) if envelope.parameters else ""
         variant = self._route.only
-        if variant is None:
-            variant = self._choose(call)
-        model, version, told = envelope.model, envelope.version, variant.told
+        model, version = envelope.model, envelope.version
+        if variant is None or call.sequence:
+            variant, model, version, told = self._resolve(call)
+        else:
+            told = variant.told
+            if variant.alters:
+                model, version, told = variant.resolve(model, version)
         message: tuple[Buffer, ...] = (self._framed,)
         if variant.alters:
-            model, version, told = variant.resolve(model, version)
             parts = oip_grpc.set_target(self._payload, variant.model, version)
             message = (prefix(sum(map(len, parts))), *parts)
         if stream.listener.tells:
@@ -112,8 +122,8 @@ class GrpcInference:
             stream.told = variant.elsewhere(call).block
         return reply
 
-    def _choose(self, call: Call) -> Variant:
-        view = call.view or self._view()
+    def _resolve(self, call: Call) -> Resolved:
+        envelope, view = self._envelope, call.view or self._view()
         view.sequence = call.sequence
         view.principal = call.principal
-        return self._route.choose(view)
+        return self._route.resolve(view, envelope.version, envelope.parameters)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
 
+from gateway.admission import Visit, admitted, is_open, unknown
 from gateway.ingress.grpc_infer import GrpcInference
 from gateway.ingress.grpc_message import PREFIX_BYTES
 from routing.connectors.grpc_h2 import deadline_exceeded, min_deadline
+from routing.match import GRPC
+from transcoding.dialects import oip_grpc
 from transcoding.grpc_framing import encode_message
 from transcoding.message import Buffer
 from transcoding.methods import Method
@@ -32,18 +36,48 @@ class GrpcService:
             raise deadline_exceeded()
         payload = framed[PREFIX_BYTES:] if len(framed) < 4096 else memoryview(framed)[PREFIX_BYTES:]
         if method.kind == "infer":
-            return await GrpcInference(self._plane, method, head, framed, payload, stream).answer(deadline)
+            envelope = oip_grpc.scan_request(payload)
+            route = stream.listener.snapshot.find(envelope.model)
+            if route is None:
+                return await self._unknown(method, envelope.model, head, stream)
+            infer = GrpcInference(self._plane, route, method, head, envelope, framed, payload, stream)
+            return await infer.answer(deadline)
         if (limit := stream.listener.deadlines.request) is not None:
             deadline = min_deadline(deadline, self._loop.time() + limit)
-        return encode_message((await self._plane.management.answer(method, bytes(payload), deadline),))
+        return encode_message((await self._manage(method, head, bytes(payload), stream, deadline),))
+
+    async def _unknown(self, method: Method, model: str, head: Head, stream: GrpcStream) -> NoReturn:
+        visit = visit_of(head, stream)
+        try:
+            await unknown(visit, method, model)
+        finally:
+            stream.tell(visit.told)
+
+    async def _manage(
+        self, method: Method, head: Head, message: bytes, stream: GrpcStream, deadline: float | None
+    ) -> bytes:
+        visit = visit_of(head, stream)
+        work = partial(self._plane.management.answer, method, message, deadline)
+        try:
+            return await admitted(visit, method, *method.target(message), deadline, work)
+        finally:
+            stream.tell(visit.told)
 
     def open_session(self, method: Method, head: Head, stream: GrpcStream) -> Session:
         """The session of a streaming method."""
+        from gateway.ingress.grpc_guarded import GuardedSession
         from gateway.ingress.grpc_stream import InferSession
         from gateway.ingress.watch import ReflectionSession, WatchSession
 
         if method.kind == "stream":
             return InferSession(self._plane, head, stream)
-        if method.kind == "reflection":
-            return ReflectionSession(self._plane, stream)
-        return WatchSession(self._plane, stream)
+        session = ReflectionSession if method.kind == "reflection" else WatchSession
+        begin = partial(session, self._plane, stream)
+        if is_open(method, stream.listener):
+            return begin()
+        return GuardedSession(stream, visit_of(head, stream), method, begin)
+
+
+def visit_of(head: Head, stream: GrpcStream) -> Visit:
+    """A call as policies of listeners see it."""
+    return Visit(stream.listener, GRPC, head.metadata, stream.address, [])

@@ -9,20 +9,24 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from gateway.admission import Visit, admitted, unknown
 from gateway.ingress.exchange import EVENTS, JSON, Request, Response
 from gateway.ingress.generate import Generation
 from gateway.ingress.listener import Listener
 from gateway.ingress.refusal import error_response
 from gateway.ingress.rest_infer import RestInference, body_of
+from gateway.snapshot import Route
 from routing.match import GENERATE, REST, View
 from transcoding.dialects import oip_paths
 from transcoding.dialects.oip_management import OPERATIONS
 from transcoding.dialects.oip_paths import Match
+from transcoding.methods import BY_NAME
 from transcoding.status import Code, Fault, GatewayError, invalid
 
 if TYPE_CHECKING:
     from gateway.worker import DataPlane
 
+MODEL_INFER = BY_NAME["ModelInfer"]
 log = logging.getLogger(__name__)
 
 
@@ -42,8 +46,9 @@ class RestService:
             if match.api not in listener.apis:
                 raise GatewayError(Code.NOT_FOUND, "Not Found")
             if match.operation == "infer":
-                found = listener.snapshot.dispatch(match.model)
-                return await RestInference(self._plane, found, match, request, listener, address).answer()
+                found = listener.snapshot.find(match.model)
+                if found is not None:
+                    return await RestInference(self._plane, found, match, request, listener, address).answer()
             return await self._other(match, request, listener, address)
         except GatewayError as error:
             return error_response(error)
@@ -52,23 +57,42 @@ class RestService:
             return error_response(GatewayError(Code.INTERNAL, "internal error", fault=Fault.GATEWAY))
 
     async def _other(self, match: Match, request: Request, listener: Listener, address: str) -> Response:
+        visit = Visit(listener, REST, request.headers, address, [])
+        try:
+            if match.operation in ("infer", "generate", "generate_stream"):
+                found = listener.snapshot.find(match.model)
+                if found is not None:
+                    return await self._generate(found, match, request, listener, address)
+                await unknown(visit, MODEL_INFER, match.model)
+            response = await self._manage(match, request, visit)
+        except GatewayError as error:
+            response = error_response(error)
+        if visit.told:
+            response.fields = (*response.fields, *visit.told)
+        return response
+
+    async def _manage(self, match: Match, request: Request, visit: Visit) -> Response:
+        listener, operation = visit.listener, OPERATIONS[match.operation]
         limit = listener.deadlines.request
-        if match.operation in ("generate", "generate_stream"):
-            return await self._generate(match, request, listener, address)
-        operation = OPERATIONS[match.operation]
-        message = operation.encode(match, await body_of(request, listener))
         deadline = None if limit is None else self._loop.time() + limit
-        body = operation.render(await self._plane.management.answer(operation.method, message, deadline))
+
+        async def work() -> bytes:
+            message = operation.encode(match, await body_of(request, listener))
+            return await self._plane.management.answer(operation.method, message, deadline)
+
+        answer = await admitted(visit, operation.method, match.model, match.version, deadline, work)
+        body = operation.render(answer)
         return Response(200, (body,), JSON if body else b"")
 
     # generate ---------------------------------------------------------------------------------------------------------
 
-    async def _generate(self, match: Match, request: Request, listener: Listener, address: str) -> Response:
+    async def _generate(
+        self, route: Route, match: Match, request: Request, listener: Listener, address: str
+    ) -> Response:
         if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise invalid("Unsupported content-encoding, only 'identity' is supported.")
         metadata = self._plane.forwarding.fragment(request, listener.config.forward_headers)
         view = View(REST, GENERATE, match.model, request.headers, address)
-        route = listener.snapshot.dispatch(match.model)
         generation = Generation(self._plane, route, match, request.body, metadata, view)
         try:
             await generation.start(listener.deadlines.request)

@@ -48,8 +48,8 @@ def test_the_head_ends_with_the_last_policy_of_identity() -> None:
     )
     parts = chains((first, key, limit, token, cache))
     assert parts.tail == (cache,)
-    assert passed(parts.head, order) == ["first", "key", "limit", "token", "end"]
-    assert passed(parts.guards, order) == ["key", "limit", "token", "end"]
+    assert passed(parts.head, order) == ["first", "key", "limit", "end"]
+    assert passed(parts.guards, order) == ["key", "limit", "end"]
     assert not parts.needs_view
 
 
@@ -69,3 +69,22 @@ def test_who_looks_at_a_head() -> None:
     parts = chains((looks, guards))
     assert parts.needs_view
     assert not parts.guards_view
+
+
+def test_a_route_asks_again_who_calls_whatever_its_listener_found() -> None:
+    order: list[str] = []
+    key, limit, token, cache = (
+        Named("key", order, identifies=True),
+        Named("limit", order, guards=True),
+        Named("token", order, identifies=True),
+        Named("cache", order),
+    )
+    parts = chains((token, cache), (key, limit))
+    assert passed(parts.head, order) == passed(parts.guards, order) == ["key", "limit", "token", "end"]
+    assert parts.tail == (cache,)
+    parts = chains((cache,), (key, limit))
+    assert passed(parts.head, order) == ["key", "end"]
+    assert parts.tail == (limit, cache)
+    parts = chains((cache, token), (limit,))
+    assert passed(parts.head, order) == ["limit", "cache", "token", "end"]
+    assert chains((), (key,)).tail == ()

@@ -31,6 +31,7 @@ class Acting:
     """Notes what it saw of each call, and lets it pass."""
 
     identifies = guards = needs_view = needs_body = False
+    hides = b""
 
     def __init__(self, before: Callable[[Call], None] = lambda call: None) -> None:
         self.seen: list[dict[str, Any]] = []
@@ -50,6 +51,10 @@ class Acting:
         )
         self._before(call)
         return await next(call)
+
+    async def or_else(self, call: Call, next: Handler, otherwise: Handler, /) -> Reply:
+        """Of several ways to say who calls, this one always knows."""
+        return await self(call, next)
 
 
 class Badge(Acting):
