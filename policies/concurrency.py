@@ -185,13 +185,13 @@ class Policy:
             end = "late"
         self._count(waiting.rank, end)
         if end != "run":
-            late = call.deadline is not None and self._clock() + gate.quickest >= call.deadline
+            late = call.deadline is not None and self._clock() + gate.likely >= call.deadline
             raise self._refusal(gate, waiting.rank, "deadline" if late else end)
 
     def _waiting_of(self, gate: Gate, call: Call, tell: Callable[[End], bool]) -> Waiting:
         until = self._clock() + self._spec.queue.wait
         if call.deadline is not None:
-            until = min(until, call.deadline - gate.quickest)
+            until = min(until, call.deadline - gate.likely)
         caller = call.caller
         return Waiting(
             caller.tenant or caller.principal, self._class_of(call), sum(map(len, call.message)), until, tell

@@ -7,7 +7,9 @@ seconds, so nothing that is lost stops it.
 
 `service` follows the mean duration of calls and how much it varies, as TCP does for round trips (RFC 6298). A call that
 needs more than is left of its time even if it is quick, mean − 2 × deviation, is not worth a permit; each such verdict
-makes the next less likely, so an estimate that has grown too old corrects itself.
+makes the next less likely, so an estimate that has grown too old corrects itself. While others wait a permit is too good
+for a call that is likely to be late, so one leaves the queue when it has less than mean + 2 × deviation left: a first in,
+first out queue would else do all of its work just too late.
 """
 
 from __future__ import annotations
@@ -60,6 +62,11 @@ class Gate:
     def quickest(self) -> float:
         """Seconds that a call takes if it is quick; 0 until any was seen."""
         return max(0.0, self._mean - 2.0 * self._deviation)
+
+    @property
+    def likely(self) -> float:
+        """Seconds that most calls take at most; 0 until any was seen."""
+        return self._mean + 2.0 * self._deviation
 
     @property
     def idle(self) -> bool:
