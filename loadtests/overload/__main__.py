@@ -38,6 +38,7 @@ SHARES = {
 class has what is left."""
 WARM_UP = 2.0
 SETTLE = 12.0
+"""Seconds until all has ended, and was reported."""
 GAUGES = ("penstock_inflight", "penstock_endpoint_inflight", "penstock_concurrency_in_flight",
           "penstock_concurrency_waiting")  # fmt: skip
 
@@ -92,7 +93,7 @@ async def _measure(stage: Stage, seconds: float) -> Report:
         rows=found,
         verdicts=[],
     )
-    return msgspec.structs.replace(report, verdicts=verdicts(report, QUEUE + 1))
+    return msgspec.structs.replace(report, verdicts=verdicts(report, int(1.1 * QUEUE)))
 
 
 def _counted(answers: Sequence[Answer]) -> list[Answer]:

@@ -7,18 +7,16 @@ import json
 import random
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 from loadtests.exchange import Address, Exchange
 from loadtests.load.client import Client, LoadError
 from loadtests.load.generator import REPLY_TIMEOUT, connections
+from loadtests.load.http1 import Http1Client
 from loadtests.load.timetable import poisson
 from loadtests.overload.stage import MODEL
 
 BODY = json.dumps({"inputs": [{"name": "INPUT0", "datatype": "INT32", "shape": [1, 1], "data": [1]}]}).encode()
-FEWEST = 8
-"""Connections of a group that asks little."""
 
 
 class Group(NamedTuple):
@@ -51,25 +49,24 @@ def exchange(token: str = "") -> Exchange:
 async def open_loop(
     address: Address, tokens: Mapping[Group, str], rates: Mapping[Group, float], seconds: float, seed: int
 ) -> list[Answer]:
-    """Each group sends at its rate, by chance, over connections of its own, which are open when it begins."""
-    async with AsyncExitStack() as stack:
-        groups = []
-        for place, (group, rate) in enumerate(rates.items()):
-            count = max(FEWEST, int(2 * rate))
-            clients = await stack.enter_async_context(connections(exchange(tokens[group]), address, count))
-            moments = poisson(rate, seconds, random.Random(seed * 100 + place))
-            groups.append(_Group(group, clients, moments))
-        start = time.monotonic() + 0.1
-        async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(group.run(start)) for group in groups]
-        return [answer for task in running for answer in task.result()]
+    """Each group sends at its rate, by chance, over connections of its own."""
+    groups = [
+        _Group(group, address, tokens[group], poisson(rate, seconds, random.Random(seed * 100 + place)))
+        for place, (group, rate) in enumerate(rates.items())
+    ]
+    start = time.monotonic() + 0.1
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(group.run(start)) for group in groups]
+    return [answer for task in running for answer in task.result()]
 
 
 class _Group:
-    def __init__(self, group: Group, clients: list[Client], moments: list[float]) -> None:
+    def __init__(self, group: Group, address: Address, token: str, moments: list[float]) -> None:
         self._group = group
-        self._free = clients
+        self._address = address
+        self._exchange = exchange(token)
         self._moments = moments
+        self._free: list[Http1Client] = []
 
     async def run(self, start: float) -> list[Answer]:
         async with asyncio.TaskGroup() as tasks:
@@ -77,14 +74,14 @@ class _Group:
             for due in self._moments:
                 await asyncio.sleep(max(0.0, start + due - time.monotonic()))
                 running.append(tasks.create_task(self._one(start, due)))
+        for client in self._free:
+            client.close()
         return [task.result() for task in running]
 
     async def _one(self, start: float, due: float) -> Answer:
-        """One request, on the connection that was used last."""
+        """One request, on the connection that was used last, or a new one."""
         sent = time.monotonic()
-        if not self._free:
-            return Answer(self._group, due, 0, sent - start - due, sent, None, "")
-        client = self._free.pop()
+        client = self._free.pop() if self._free else await self._connect()
         try:
             async with asyncio.timeout(REPLY_TIMEOUT):
                 reply = await client.ask()
@@ -95,6 +92,13 @@ class _Group:
         self._free.append(client)
         began = json.loads(reply.body)["outputs"][0]["data"][0] / 1e9 if reply.status == 200 else None
         return Answer(self._group, due, reply.status, seconds, sent, began, reply.headers.get("retry-after", ""))
+
+    async def _connect(self) -> Http1Client:
+        loop, address = asyncio.get_running_loop(), self._address
+        _, client = await loop.create_connection(
+            lambda: Http1Client(self._exchange, address), address.host, address.port
+        )
+        return client
 
 
 async def closed_loop(address: Address, count: int, seconds: float) -> float:
