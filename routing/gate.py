@@ -5,11 +5,11 @@ worker where the most urgent call waits, and among equals to the one that has fe
 back goes on with its own queue, or rings that other one. A worker with a queue also looks by itself every `LOOK`
 seconds, so nothing that is lost stops it.
 
-`service` follows the mean duration of calls and how much it varies, as TCP does for round trips (RFC 6298). A call that
+It follows the mean duration of calls and how much that varies, as TCP does for round trips (RFC 6298). A call that
 needs more than is left of its time even if it is quick, mean − 2 × deviation, is not worth a permit; each such verdict
-makes the next less likely, so an estimate that has grown too old corrects itself. While others wait a permit is too good
-for a call that is likely to be late, so one leaves the queue when it has less than mean + 2 × deviation left: a first in,
-first out queue would else do all of its work just too late.
+makes the next less likely, so an estimate that has grown too old corrects itself. While others wait a permit is too
+good for a call that is likely to be late, so one leaves the queue when it has less than mean + 2 × deviation left: a
+first in, first out queue would else do all of its work just too late.
 """
 
 from __future__ import annotations

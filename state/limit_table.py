@@ -101,8 +101,7 @@ class LimitTable:
             entry, cells = self._find(number, first, windows, now)
             taken = take(cells, windows, now, wanted, least)
             if taken.granted or self._keys[entry] == number:
-                self._keys[entry] = number
-                self._write(entry, cells)
+                self._write(entry, number, cells)
         finally:
             if locked:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, first)
@@ -117,8 +116,7 @@ class LimitTable:
             now = self.clock()
             entry, cells = self._find(number, first, windows, now)
             leads = settle(cells, windows, now, delta, idles)
-            self._keys[entry] = number
-            self._write(entry, cells)
+            self._write(entry, number, cells)
         finally:
             if locked:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, first)
@@ -155,12 +153,14 @@ class LimitTable:
         start = entry * _CELLS
         return max(self._cells[start : start + _CELLS : 2].tolist())
 
-    def _write(self, entry: int, cells: list[float]) -> None:
+    def _write(self, entry: int, number: int, cells: list[float]) -> None:
         start = entry * _CELLS
+        if self._keys[entry] != number:
+            self._keys[entry] = number
+            for place in range(start + len(cells), start + _CELLS):
+                self._cells[place] = 0.0
         for place, value in enumerate(cells, start):
             self._cells[place] = value
-        for place in range(start + len(cells), start + _CELLS):
-            self._cells[place] = 0.0
 
     def _lock(self, first: int) -> bool:
         """Have the lock of a bucket. False if there is none to have."""

@@ -87,12 +87,22 @@ def test_it_learns_how_long_calls_take_and_doubts_it() -> None:
         gate.enter()
         gate.leave(0.1)
     assert gate.quickest == pytest.approx(0.1, rel=0.01)
+    assert gate.likely == pytest.approx(0.1, rel=0.01)
     assert gate.is_worth_it(None)
     assert gate.is_worth_it(clock.now + 0.2)
     assert not gate.is_worth_it(clock.now + 0.05)
     while not gate.is_worth_it(clock.now + 0.05):  # a wrong estimate corrects itself
         pass
     assert gate.quickest <= 0.05
+
+
+def test_what_varies_is_judged_more_generously_without_a_queue_than_in_one() -> None:
+    gate = a_gate()
+    for number in range(400):
+        gate.enter()
+        gate.leave(0.05 + 0.1 * (number * 7 % 11) / 10)
+    assert gate.quickest < 0.07
+    assert gate.likely > 0.13
 
 
 def test_retry_after_follows_the_pace_at_which_calls_end() -> None:
