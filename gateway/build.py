@@ -19,13 +19,12 @@ from config.pools import Pick
 from config.schema import Config
 from config.schema import Pool as PoolConfig
 from config.schema import Route as RouteConfig
-from gateway.policies import Shelf
+from gateway.policies import Shared, Shelf
 from gateway.routes import RouteLinker
 from gateway.snapshot import NO_LISTENERS, Route, Snapshot
 from gateway.telemetry.metrics import Metrics
 from gateway.waiting import WaitingRooms
 from gateway.world import EndpointState, World
-from policies import Siblings
 from routing.call import Policy
 from routing.chains import chains
 from routing.connectors.grpc_h2 import Channel
@@ -66,8 +65,7 @@ class Backend(NamedTuple):
 class Builder:
     """Builds snapshots and owns the parts that outlive them. `tools` has the load board and the clock; `random` is who
     decides by chance; `sequences` is the table that the workers share; `rooms` are where requests wait for models;
-    `on_stale` is told of endpoints that lack a model which they should have; `siblings` are the workers of this
-    node."""
+    `on_stale` is told of endpoints that lack a model which they should have; `shared` is what all policies have."""
 
     def __init__(
         self,
@@ -77,7 +75,7 @@ class Builder:
         sequences: SequenceTable | None = None,
         rooms: WaitingRooms | None = None,
         on_stale: OnStale | None = None,
-        siblings: Siblings | None = None,
+        shared: Shared = Shared(),  # noqa: B008 - immutable
     ) -> None:
         self._metrics = metrics
         self._tools = tools or Tools()
@@ -95,7 +93,7 @@ class Builder:
         self._retiring: set[Backend] = set()
         self._outcomes: dict[Key, Counter[str]] = {}
         self._ejections: dict[str, Counter[tuple[str, str]]] = {}
-        self._shelf = Shelf(metrics.counter, self._current, self._latest_of, metrics.gauge, siblings)
+        self._shelf = Shelf(metrics.counter, self._current, self._latest_of, shared, metrics.gauge)
 
     def build(self, world: World) -> Snapshot:
         """The snapshot of this world."""

@@ -19,12 +19,15 @@ from gateway.ingress.http1 import Http1
 from gateway.ingress.http2 import Http2
 from gateway.ingress.listener import Listener
 from gateway.ingress.rest import RestService
+from gateway.key_ring import Ring
 from gateway.management import Management
+from gateway.policies import Shared
 from gateway.signatures import Signatures
 from gateway.snapshot import Snapshot
+from gateway.store import Store
 from gateway.telemetry.metrics import Metrics
 from gateway.waiting import Ask, Tell, WaitingRooms
-from gateway.world import Outcome, World
+from gateway.world import KeySet, Outcome, World
 from policies import Siblings
 from routing.fleet import Fleet
 from routing.load_board import LoadBoard
@@ -80,11 +83,15 @@ class DataPlane:
         self.load: Ask = no_control
         rooms = WaitingRooms(lambda pool, model, tell: self.load(pool, model, tell), metrics)
         tools = Tools(Fleet(board, worker))
-        siblings = Siblings()
-        if board is not None and board.path is not None:
-            siblings = Siblings(os.path.dirname(board.path), worker, board.workers)
+        self.keys = Ring()
+        self.store = Store(metrics, f"worker {worker}")
         self._builder = Builder(
-            metrics, tools=tools, sequences=sequences, rooms=rooms, on_stale=Hints(refresh).stale, siblings=siblings
+            metrics,
+            tools=tools,
+            sequences=sequences,
+            rooms=rooms,
+            on_stale=Hints(refresh).stale,
+            shared=Shared(self.store, self.keys, _siblings(worker, board)),
         )
         self._rest = RestService(self)
         self._grpc = GrpcService(self)
@@ -95,11 +102,13 @@ class DataPlane:
 
         Raises OSError when a port cannot be opened, and ValueError for a header that may not be forwarded.
         """
+        self.store.follow(world.config)
         self.snapshot = self._builder.build(world)
         for listener in self._listeners:
             listener.snapshot = self.snapshot.of_listener(listener.config.name)
         self.draining = self.draining or world.draining
         if not self.ready:
+            await self.store.settled()
             for config in world.config.listen:
                 self.forwarding.prepare(config.forward_headers)
                 listener = Listener(config, self._rest, self._grpc, self._metrics)
@@ -108,6 +117,10 @@ class DataPlane:
                 await listener.open()
             self.ready = True
         self._tell_watchers()
+
+    def take_keys(self, keys: KeySet) -> None:
+        """Know these API keys from now on."""
+        self.keys.take(keys)
 
     def _tell_watchers(self) -> None:
         for watcher in list(self.watchers):
@@ -169,3 +182,11 @@ class DataPlane:
         for listener in self._listeners:
             await listener.close()
         await self._builder.aclose()
+        await self.store.close()
+
+
+def _siblings(worker: int, board: LoadBoard | None) -> Siblings:
+    """The workers of this node, which share the directory where their load board is."""
+    if board is None or board.path is None:
+        return Siblings()
+    return Siblings(os.path.dirname(board.path), worker, board.workers)

@@ -23,6 +23,7 @@ from tests.support.gateway import Gateway
 from tests.support.gateway_process import roles
 from tests.support.messages import infer_request, stub
 from tests.support.triton import start_triton
+from tests.support.valkey import Valkey
 
 pytestmark = pytest.mark.triton
 
@@ -178,3 +179,28 @@ def test_a_worker_that_dies_does_not_keep_the_permits(gateway: Gateway) -> None:
     asyncio.run(run())
     wait_for_reports(gateway)
     assert value(gateway, "penstock_concurrency_in_flight") == 0
+
+
+@pytest.mark.parametrize("mode", ["exact", "leased"])
+def test_two_gateways_have_one_rate_limit_that_survives_their_restart(mode: str, valkey: Valkey) -> None:
+    triton = start_triton(["simple"])
+
+    def a_gateway() -> Gateway:
+        limited = Gateway([triton.grpc_address], workers=2)
+        policy = {"kind": "rate_limit", "rate": f"{BURST}/h", "mode": mode, "lease": 1, "on_error": "closed"}
+        limited.config["state"] = {"url": f"unix:{valkey.socket}", "timeout": "2s"}
+        limited.config["routes"][0]["policies"] = [policy]
+        return limited
+
+    async def run(gateways: list[Gateway], count: int) -> Counter[int]:
+        seen: Counter[int] = Counter()
+        for number in range(count):
+            async with aiohttp.ClientSession() as session:
+                status, _, _ = await ask(session, gateways[number % len(gateways)], "")
+            seen[status] += 1
+        return seen
+
+    with a_gateway() as one, a_gateway() as two:
+        assert asyncio.run(run([one, two], BURST - 10)) == {200: BURST - 10}
+        one.restart()
+        assert asyncio.run(run([one, two], 30)) == {200: 10, 429: 20}
