@@ -33,8 +33,8 @@ FORMS = [
 
 GOOD = {"inputs": [{"name": "INPUT0", "datatype": "INT32", "shape": [1], "data": [7]}]}
 PAGES = (*PATHS, "/", "/v1/explain?model=m")
-QUOTED = {"header inference-header-content-length", "body 2", "body 4"}
-"""What is wrong in a request beside its credentials is quoted to whoever sent it, as its id is, and to nobody else."""
+QUOTED = {"header inference-header-content-length", "body 4"}
+"""What is wrong in a request beside its credentials is quoted to whoever sent it, and to nobody else."""
 
 TOKENS = {
     "a good one": lambda: token(canary=CANARY, sub="alice"),
@@ -121,7 +121,7 @@ def over_rest(gateway: Gateway, scan: Scan) -> None:
     def ask(where: str, headers: dict[str, str], body: bytes = json.dumps(GOOD).encode(), query: str = "") -> None:
         for model in ("m", "other"):
             answer = rest(gateway.address, "POST", f"/v2/models/{model}/infer{query}", body, headers)
-            if where not in QUOTED:
+            if where not in QUOTED and answer.status != 200:  # what a model says is its own business
                 scan.note(f"{where}: {answer.status}", answer.body)
             scan.note(f"{where}: head", json.dumps(answer.headers))
 
