@@ -52,6 +52,7 @@ _FORMS: dict[str, Schema] = {
     "regex": {"type": "string", "minLength": 1, "maxLength": 1000},
     "nameserver": {"type": "string", "pattern": f"^{_HOST_PORT}$"},
     "host": {"type": "string", "minLength": 1},
+    "network": {"type": "string", "minLength": 2},
     "dns_name": {"type": "string", "minLength": 1},
     "url_path": {"type": "string", "pattern": "^/"},
     "variable": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
