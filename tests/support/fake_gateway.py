@@ -20,7 +20,7 @@ from config.schema import Config
 from gateway import cli
 from gateway.telemetry.metrics import Metrics
 from gateway.worker_main import Refresh
-from gateway.world import World
+from gateway.world import KeySet, World
 from routing.load_board import LoadBoard
 
 
@@ -51,6 +51,9 @@ class LineDataPlane:
             sock = socket.create_server((host, int(port)), reuse_port=True)
             self._server = await asyncio.start_server(self._serve, sock=sock)
         self.ready = True
+
+    def take_keys(self, keys: KeySet) -> None:
+        self.keys = keys
 
     def report(self) -> None:
         self._connections.value = len(self._open)
