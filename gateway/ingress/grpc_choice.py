@@ -88,7 +88,7 @@ class StreamChoices:
         try:
             return await variant.handler(call)
         finally:
-            if not request.sent or call.variant != variant.name:
+            if not call.hidden and (not request.sent or call.variant != variant.name):
                 self.tell(request.choice if call.variant == variant.name else variant.elsewhere(call))
 
     def _aim(self, route: Route, envelope: oip_grpc.Envelope, message: Buffer, request: StreamRequest) -> Variant:

@@ -71,6 +71,8 @@ class GrpcInference:
             raise
         finally:
             route.finish("inference", code, started, call.variant)
+            if call.hidden:
+                stream.told = b""
             if call.told:
                 stream.tell(call.told)
         return reply.framed

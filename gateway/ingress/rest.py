@@ -102,7 +102,7 @@ class RestService:
                 response = Response(200, content_type=EVENTS, stream=await generation.events())
         except GatewayError as error:
             response = error_response(error)
-        if listener.tells:
+        if listener.tells and not generation.call.hidden:
             response.told = generation.told
         if generation.call.told:
             response.fields = (*response.fields, *generation.call.told)

@@ -78,7 +78,7 @@ class RestInference:
         finally:
             listener.buffered -= self._inflated
             route.finish("inference", code, started, call.variant)
-        if listener.tells:
+        if listener.tells and not call.hidden:
             response.told = self._told
         if call.told:
             response.fields = (*response.fields, *call.told)
