@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from config.addresses import check_admin, check_host, check_name, split_address
+from config.addresses import check_admin, check_host, check_name, check_url, split_address
 from config.headers import forwarded_header, hash_key, matched_header
 from config.match import tokens
 from config.problems import quote
 from config.regex import compile_regex
+from config.store_url import EXPECTED, check_store
 from config.units import (
     DURATION,
     NUMBER,
@@ -155,6 +156,8 @@ FORMS: dict[str, Form] = {
     "address": _address("0.0.0.0:8080"),
     "endpoint": _address("gpu-0:8001"),
     "admin": Form("host:port or unix:/path, e.g. 127.0.0.1:9901", check_admin),
+    "store": Form(EXPECTED, check_store),
+    "key_prefix": _like("[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a prefix such as penstock"),
     "nameserver": Form("IP:port, e.g. 10.0.0.10:53", _nameserver),
     "network": Form("an address or a network such as 10.0.0.0/8", _network),
     "host": Form("an IP address or a host name", check_host),
@@ -170,6 +173,7 @@ FORMS: dict[str, Form] = {
     "hash_key": Form("header:NAME, principal, sequence or body", hash_key),
     "regex": Form("a regular expression", _regex, free=True),
     "path": Form("a path", _plain, free=True),
+    "url": Form("an address such as https://login.example/keys", check_url),
     "url_path": Form("a path such as /metrics", _url_path),
     "picker": Form("the name of a picker", _plain, free=True),
     "policy": Form("the kind of a policy", _plain, free=True),

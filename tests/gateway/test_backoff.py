@@ -1,19 +1,10 @@
-"""Waits between tries."""
+"""The gateway waits between tries as the state does."""
 
 from __future__ import annotations
 
 from gateway.backoff import Backoff
+from state import backoff
 
 
-def test_doubles_to_the_cap_and_begins_again() -> None:
-    backoff = Backoff(0.1, 1.0, uniform=lambda low, high: high)
-    assert [backoff.next() for _ in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
-    backoff.reset()
-    assert backoff.next() == 0.1
-
-
-def test_jitter_shortens_by_up_to_a_half() -> None:
-    waits = {Backoff(1.0, 1.0).next() for _ in range(200)}
-    assert min(waits) >= 0.5
-    assert max(waits) <= 1.0
-    assert len(waits) > 100
+def test_is_the_one_of_state() -> None:
+    assert Backoff is backoff.Backoff
