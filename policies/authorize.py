@@ -12,7 +12,8 @@ latest`. What is about no model, such as the index of a repository, fits rules t
 
 Who may do nothing at all with a model, or with a version of it, is told that there is none, in the words for one that
 does not exist: 404. Who may do other things with it, and whoever asks for what is about no model, is told that this is
-not allowed: 403.
+not allowed: 403. What other policies of the route tell is told all the same, so this one comes right behind those that
+say who calls.
 
 With `mode: shadow` nothing is refused; what would have been is counted, and logged once for each caller and model, ten
 lines a second at most.
@@ -32,11 +33,14 @@ from config.node import Node
 from policies import Services
 from routing.call import Call, Handler, Reply
 from routing.identity import Identity
+from routing.order import IDENTITY, Unsound
 from routing.pool import unknown_model
 from transcoding.methods import ApiClass
 from transcoding.status import Code, GatewayError
 
 log = logging.getLogger(__name__)
+
+ORDER = (Unsound("without", IDENTITY, "nobody is known to it, so only rules that name no caller ever fit"),)
 
 REMEMBERED: Final = 16_384
 LOG_SECONDS: Final = 0.1
@@ -100,6 +104,7 @@ class Policy:
         if decision != "allowed":
             self._counters("penstock_forbidden_total", (call.route, self._mode)).value += 1
             if self._mode == "enforce":
+                call.hidden = decision == "nothing"
                 raise refusal(call, decision, version)
 
     def _decide(self, call: Call, model: str, version: str) -> Decision:

@@ -22,8 +22,14 @@ from policies import Services
 from routing.budget import Budget
 from routing.call import Call, Handler, Reply
 from routing.endpoint import Endpoint
+from routing.order import Unsound
 from routing.quantile import Quantile
 from transcoding.status import Fault, GatewayError
+
+ORDER = (
+    Unsound("before", "rate_limit", "both requests of a pair are counted"),
+    Unsound("before", "retry", "each request of a pair is sent again by itself; let retry come first"),
+)
 
 LEAST_CALLS = 50
 """Measured calls below which a percentile says nothing."""
@@ -44,6 +50,8 @@ class Spec(Node, frozen=True):
 class Policy:
     """Awaits `next`, and beside it once more when that takes long. A call that is fast costs one timer and no task.
     `late` is how many calls at an endpoint take long now."""
+
+    needs_body = True
 
     def __init__(self, spec: Spec, services: Services) -> None:
         self._spec = spec

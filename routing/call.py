@@ -68,12 +68,13 @@ class Call:
     `proceed` is what is behind a head chain, the policies up to the last one that says who calls: reading the request,
     choosing its variant, and the rest of the policies. Until then `message` is empty, and `model` and `version` are
     what the client asked for. `also` are further models and versions that a request without tensors is about.
+    `hidden` says that the answer must not tell where the request would have gone.
     """
 
-    __slots__ = ("also", "attempts", "caller", "deadline", "deaths", "endpoint", "exchange", "hash_key", "idempotent",
-                 "infer", "message", "metadata", "method", "model", "pool", "prepare", "principal", "proceed",
-                 "route", "sequence", "sequence_end", "sequence_start", "told", "tried", "variant", "version",
-                 "view")  # fmt: skip
+    __slots__ = ("also", "attempts", "caller", "deadline", "deaths", "endpoint", "exchange", "hash_key", "hidden",
+                 "idempotent", "infer", "message", "metadata", "method", "model", "pool", "prepare", "principal",
+                 "proceed", "route", "sequence", "sequence_end", "sequence_start", "told", "tried", "variant",
+                 "version", "view")  # fmt: skip
 
     def __init__(
         self,
@@ -112,6 +113,7 @@ class Call:
         self.infer: InferRequest | None = None
         self.pool = ""
         self.told: list[tuple[bytes, bytes]] | None = None
+        self.hidden = False
         self.also: tuple[tuple[str, str], ...] = ()
         self.proceed: Handler | None = None
         self.prepare: Prepare | None = None

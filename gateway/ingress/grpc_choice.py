@@ -11,10 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from gateway.admission import Visit, unknown
+from gateway.ingress.grpc_head import view_of
 from gateway.ingress.grpc_message import sequence_of, unpinned
 from gateway.ingress.upstream import METHOD
 from routing.call import Call, Reply
-from routing.match import GRPC, STREAM, View
+from routing.match import STREAM, View
 from transcoding.dialects import oip_grpc
 from transcoding.grpc_framing import prefix
 from transcoding.http2 import hpack
@@ -87,7 +88,7 @@ class StreamChoices:
         try:
             return await variant.handler(call)
         finally:
-            if not request.sent or call.variant != variant.name:
+            if not call.hidden and (not request.sent or call.variant != variant.name):
                 self.tell(request.choice if call.variant == variant.name else variant.elsewhere(call))
 
     def _aim(self, route: Route, envelope: oip_grpc.Envelope, message: Buffer, request: StreamRequest) -> Variant:
@@ -115,7 +116,7 @@ class StreamChoices:
 
     async def refuse(self, model: str) -> NoReturn:
         """Refuse a request for a model that no route takes. Raises `GatewayError`."""
-        visit = Visit(self._stream.listener, GRPC, self._head.metadata, self._stream.address, [])
+        visit = Visit(self._stream.listener, lambda: self._view(model), [])
         try:
             await unknown(visit, METHOD, model)
         finally:
@@ -123,7 +124,9 @@ class StreamChoices:
 
     def _view(self, model: str, sequence: str = "") -> View:
         """What policies, rules and splits see of a request."""
-        return View(GRPC, STREAM, model, self._head.metadata, self._stream.address, sequence)
+        view = view_of(self._stream, self._head, STREAM, model)
+        view.sequence = sequence
+        return view
 
     def _variant(self, route: Route, call: Call) -> Variant:
         """The variant of this model's requests without a sequence."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from gateway.ingress.grpc_head import view_of
 from gateway.ingress.grpc_message import sequence_of
 from gateway.snapshot import Route, code_of
 from routing.call import Call, Reply
-from routing.match import GRPC, INFER, View
+from routing.match import INFER, View
 from routing.pins import Resolved
 from transcoding.dialects import oip_grpc
 from transcoding.grpc_framing import prefix
@@ -70,6 +71,8 @@ class GrpcInference:
             raise
         finally:
             route.finish("inference", code, started, call.variant)
+            if call.hidden:
+                stream.told = b""
             if call.told:
                 stream.tell(call.told)
         return reply.framed
@@ -90,7 +93,7 @@ class GrpcInference:
         return call
 
     def _view(self) -> View:
-        return View(GRPC, INFER, self._envelope.model, self._head.metadata, self._stream.address)
+        return view_of(self._stream, self._head, INFER, self._envelope.model)
 
     async def proceed(self, call: Call) -> Reply:
         """Choose, and hand on to the policies behind that. Raises `GatewayError`."""

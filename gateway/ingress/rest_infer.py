@@ -15,6 +15,7 @@ from gateway.ingress.exchange import JSON, OCTETS, Field, Request, Response
 from gateway.ingress.generate import framed, sequence_of
 from gateway.ingress.grpc_message import too_much_waits
 from gateway.ingress.listener import Listener
+from gateway.ingress.peer import Peer
 from gateway.ingress.refusal import error_response
 from gateway.ingress.rest_raw import RawRequest
 from gateway.snapshot import Route, code_of
@@ -39,17 +40,17 @@ LENGTH = b"inference-header-content-length"
 class RestInference:
     """One request, to be answered once."""
 
-    __slots__ = ("_address", "_inflated", "_listener", "_match", "_plane", "_request", "_route", "_told", "_variant")
+    __slots__ = ("_inflated", "_listener", "_match", "_peer", "_plane", "_request", "_route", "_told", "_variant")
 
     def __init__(
-        self, plane: DataPlane, route: Route, match: Match, request: Request, listener: Listener, address: str
+        self, plane: DataPlane, route: Route, match: Match, request: Request, listener: Listener, peer: Peer
     ) -> None:
         self._plane = plane
         self._route = route
         self._match = match
         self._request = request
         self._listener = listener
-        self._address = address
+        self._peer = peer
         self._variant: Variant | None = None
         self._told: Told = NOTHING_TOLD
         self._inflated = 0
@@ -77,7 +78,7 @@ class RestInference:
         finally:
             listener.buffered -= self._inflated
             route.finish("inference", code, started, call.variant)
-        if listener.tells:
+        if listener.tells and not call.hidden:
             response.told = self._told
         if call.told:
             response.fields = (*response.fields, *call.told)
@@ -99,7 +100,7 @@ class RestInference:
         return call
 
     def _view(self) -> View:
-        return View(REST, INFER, self._match.model, self._request.headers, self._address)
+        return view_of(self._request, self._listener, self._peer, INFER, self._match.model)
 
     async def proceed(self, call: Call) -> Reply:
         """Read the request, choose, and hand on to the policies behind that. Raises `GatewayError`."""
@@ -154,6 +155,13 @@ class RestInference:
         if call.variant != variant.name:
             self._told = variant.elsewhere(call)
         return rendered(*oip_json.encode_reply(oip_grpc.decode_reply(reply.payload), infer), self._request.headers)
+
+
+def view_of(request: Request, listener: Listener, peer: Peer, method: str, model: str) -> View:
+    """What policies, rules and splits see of a request."""
+    view = listener.view(REST, method, model, request.headers, peer)
+    view.repeated = request.repeated
+    return view
 
 
 async def body_of(request: Request, listener: Listener) -> Content:

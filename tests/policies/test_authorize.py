@@ -138,6 +138,14 @@ def test_unknown_and_forbidden_look_the_same(caller: Identity) -> None:
     assert world.behind.calls == []
 
 
+def test_what_is_hidden_tells_nothing_of_where_it_would_have_gone() -> None:
+    world = World()
+    hidden, refused = a_call(BOB, "resnet50"), a_call(ALICE, "bert")
+    for call in (hidden, refused):
+        assert world.ask(call) is not None
+    assert (hidden.hidden, refused.hidden) == (True, False)
+
+
 def test_a_model_is_named_as_the_client_named_it() -> None:
     hidden = World().ask(a_call(BOB, "internal-name", asked="alias"))
     assert hidden is not None

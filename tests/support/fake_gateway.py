@@ -27,7 +27,7 @@ from routing.load_board import LoadBoard
 from state.keys import standing
 
 
-def load_json(path: str) -> Config:
+def load_json(path: str, warn: object = None) -> Config:
     """A `Config` from JSON."""
     try:
         return msgspec.json.decode(Path(path).read_bytes(), type=Config)
