@@ -25,6 +25,7 @@ from gateway.snapshot import NO_LISTENERS, Route, Snapshot
 from gateway.telemetry.metrics import Metrics
 from gateway.waiting import WaitingRooms
 from gateway.world import EndpointState, World
+from policies import Signature, no_signature
 from routing.call import Policy
 from routing.chains import chains
 from routing.connectors.grpc_h2 import Channel
@@ -65,7 +66,7 @@ class Backend(NamedTuple):
 class Builder:
     """Builds snapshots and owns the parts that outlive them. `tools` has the load board and the clock; `random` is who
     decides by chance; `sequences` is the table that the workers share; `rooms` are where requests wait for models;
-    `on_stale` is told of endpoints that lack a model which they should have."""
+    `on_stale` is told of endpoints that lack a model which they should have; `signature` knows what models take."""
 
     def __init__(
         self,
@@ -75,6 +76,7 @@ class Builder:
         sequences: SequenceTable | None = None,
         rooms: WaitingRooms | None = None,
         on_stale: OnStale | None = None,
+        signature: Signature = no_signature,
     ) -> None:
         self._metrics = metrics
         self._tools = tools or Tools()
@@ -92,7 +94,7 @@ class Builder:
         self._retiring: set[Backend] = set()
         self._outcomes: dict[Key, Counter[str]] = {}
         self._ejections: dict[str, Counter[tuple[str, str]]] = {}
-        self._shelf = Shelf(metrics.counter, self._current, self._latest_of)
+        self._shelf = Shelf(metrics.counter, self._current, self._latest_of, signature)
 
     def build(self, world: World) -> Snapshot:
         """The snapshot of this world."""

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from config.routes import PolicySpec, Route, Target
 from config.schema import Config, Listener
-from policies import Counters, Services, make
+from policies import Counters, Services, Signature, make, no_signature
 from routing.call import Policy
 from routing.pool import Pool
 from routing.versions import LATEST, Labelled, Latest
@@ -23,15 +23,21 @@ NO_LABELS: Labels = MappingProxyType({})
 class Shelf:
     """One policy for each shared name, and for each place of a route or listener that has one of its own.
 
-    `pools` follow the current configuration, `latest` knows the latest versions of a pool, and `labels` are to be set
-    with each configuration.
+    `pools` follow the current configuration, `latest` knows the latest versions of a pool, `signature` what models
+    take, and `labels` are to be set with each configuration.
     """
 
-    def __init__(self, counters: Counters, pools: Mapping[str, Pool], latest: Callable[[Pool], Latest]) -> None:
+    def __init__(
+        self,
+        counters: Counters,
+        pools: Mapping[str, Pool],
+        latest: Callable[[Pool], Latest],
+        signature: Signature = no_signature,
+    ) -> None:
         self.labels = NO_LABELS
         self._pools = pools
         self._latest = latest
-        self._services = Services(counters, pools, self.version_of)
+        self._services = Services(counters, pools, self.version_of, signature=signature)
         self._made: dict[Key, tuple[PolicySpec, Policy]] = {}
 
     def policies_of(self, route: Route) -> tuple[Policy, ...]:

@@ -78,7 +78,14 @@ class DataPlane:
         self.load: Ask = no_control
         rooms = WaitingRooms(lambda pool, model, tell: self.load(pool, model, tell), metrics)
         tools = Tools(Fleet(board, worker))
-        self._builder = Builder(metrics, tools=tools, sequences=sequences, rooms=rooms, on_stale=Hints(refresh).stale)
+        self._builder = Builder(
+            metrics,
+            tools=tools,
+            sequences=sequences,
+            rooms=rooms,
+            on_stale=Hints(refresh).stale,
+            signature=self.signatures.get,
+        )
         self._rest = RestService(self)
         self._grpc = GrpcService(self)
         self._listeners: list[Listener] = []
