@@ -1,8 +1,9 @@
 """Sends a share of calls to another pool, model or version as well, to see how it does; nobody waits for its answers.
 
 A copy is sent when the call is, and whatever becomes of it is only counted: `penstock_mirrored_total`, by the outcome
-(`ok`, `error`, `dropped`, `cancelled`). It never delays, changes or fails the call it is of, is never sent again, and
-counts neither among what endpoints have in flight for users nor for or against their health.
+(`ok`; `refused` for a request that is wrong; `error`; `dropped`; `cancelled`). It never delays, changes or fails the
+call it is of, is never sent again, and counts neither among what endpoints have in flight for users nor for or against
+their health.
 
 At most `in_flight` copies, and `max_bytes` of them, are under way in one worker; beyond that copies are dropped. Under
 pressure they are the first to go: as soon as any call that passes here, or a copy, is told that a queue is full, all
@@ -27,7 +28,7 @@ from policies import Services
 from routing.call import Call, Handler, Reply
 from routing.order import Unsound
 from routing.reading import is_written, retarget
-from transcoding.status import Fault, GatewayError
+from transcoding.status import Code, Fault, GatewayError
 
 ORDER = (
     Unsound("before", "authorize", "what is refused there is copied all the same"),
@@ -61,7 +62,7 @@ class Policy:
     def __init__(self, spec: Spec, services: Services) -> None:
         self._spec = spec
         self._services = services
-        self._copies: set[asyncio.Task[bool]] = set()
+        self._copies: set[asyncio.Task[str]] = set()
         self._bytes = 0
         self._calm_until = 0.0
 
@@ -92,20 +93,22 @@ class Policy:
         self._copies.add(task)
         task.add_done_callback(partial(self._ended, call.route, size))
 
-    def _ended(self, route: str, size: int, task: asyncio.Task[bool]) -> None:
+    def _ended(self, route: str, size: int, task: asyncio.Task[str]) -> None:
         """Whatever ended it, perhaps before it began."""
         self._copies.discard(task)
         self._bytes -= size
-        good = not task.cancelled() and task.exception() is None and task.result()
-        self._count(route, "cancelled" if task.cancelled() else "ok" if good else "error")
+        if task.cancelled():
+            self._count(route, "cancelled")
+        else:
+            self._count(route, task.result() if task.exception() is None else "error")
 
-    async def _send(self, copy: Call) -> bool:
+    async def _send(self, copy: Call) -> str:
         try:
             await self._ask(copy)
         except GatewayError as error:
             self._learn(error)
-            return False
-        return True
+            return "refused" if error.code is Code.INVALID_ARGUMENT else "error"
+        return "ok"
 
     async def _ask(self, copy: Call) -> None:
         services, target = self._services, self._spec.to

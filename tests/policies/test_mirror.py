@@ -125,13 +125,25 @@ def test_nobody_waits_for_it_and_it_does_not_count_as_load() -> None:
     run(use)
 
 
-@pytest.mark.parametrize("fault", [Fault.WORKER, Fault.MODEL, Fault.CLIENT])
-def test_its_failure_is_counted_and_it_is_not_sent_again(fault: Fault) -> None:
+@pytest.mark.parametrize(
+    ("fault", "outcome"), [(Fault.WORKER, "error"), (Fault.MODEL, "error"), (Fault.CLIENT, "error")]
+)
+def test_its_failure_is_counted_and_it_is_not_sent_again(fault: Fault, outcome: str) -> None:
     async def use(it: Mirrored) -> None:
         it.channel.error = GatewayError(Code.UNAVAILABLE, "gone", fault=fault)
         await it.call()
         await settle()
-        assert (len(it.channel.calls), it.outcomes()) == (1, {"error": 1})
+        assert (len(it.channel.calls), it.outcomes()) == (1, {outcome: 1})
+
+    run(use)
+
+
+def test_a_request_that_is_wrong_is_no_error_of_the_mirror() -> None:
+    async def use(it: Mirrored) -> None:
+        it.channel.error = GatewayError(Code.INVALID_ARGUMENT, "wrong shape")
+        await it.call()
+        await settle()
+        assert it.outcomes() == {"refused": 1}
 
     run(use)
 
