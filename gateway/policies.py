@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from config.routes import PolicySpec, Route, Target
 from config.schema import Config, Listener
-from policies import Counters, Services, Siblings, make, no_gauges
+from policies import Counters, Services, Siblings, Signature, make, no_gauges, no_signature
 from routing.call import Policy
 from routing.pool import Pool
 from routing.versions import LATEST, Labelled, Latest
@@ -25,12 +25,13 @@ NO_LABELS: Labels = MappingProxyType({})
 
 
 class Shared(NamedTuple):
-    """What a process has once, for all its policies: the state store and the API keys, where there are any, and the
-    other workers of its node."""
+    """What a process has once, for all its policies: the state store and the API keys, where there are any, the other
+    workers of its node, and what is known of models."""
 
     state: State | None = None
     keys: KeyRing | None = None
     siblings: Siblings | None = None
+    signature: Signature = no_signature
 
 
 class Shelf:
@@ -55,6 +56,7 @@ class Shelf:
             counters,
             pools,
             self.version_of,
+            signature=shared.signature,
             state=shared.state,
             keys=shared.keys or Keys(),
             siblings=shared.siblings or Siblings(),

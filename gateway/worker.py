@@ -91,7 +91,7 @@ class DataPlane:
             sequences=sequences,
             rooms=rooms,
             on_stale=Hints(refresh).stale,
-            shared=Shared(self.store, self.keys, _siblings(worker, board)),
+            shared=Shared(self.store, self.keys, _siblings(worker, board), self.signatures.get),
         )
         self._rest = RestService(self)
         self._grpc = GrpcService(self)

@@ -26,11 +26,12 @@ from config.routes import PolicySpec, Target
 from routing.bell import Bell
 from routing.call import Policy
 from routing.permits import PermitTable
-from routing.pool import Pool
+from routing.pool import Pool, unknown_model
 from routing.tasks import spawn
 from state import State
 from state.keys import KeyRing, Keys
 from state.limit_table import LimitTable
+from transcoding.message import ModelSignature
 
 
 class Count(Protocol):
@@ -94,6 +95,18 @@ class Siblings:
         return None if self.directory is None else os.path.join(self.directory, name)
 
 
+Signature = Callable[[Pool, str, str, float | None], Awaitable[ModelSignature]]
+"""What a model takes and gives, by its pool, name and version, asked for by a deadline in the loop's time. Raises
+`GatewayError` where nothing is known."""
+
+
+async def no_signature(pool: Pool, model: str, version: str, deadline: float | None = None) -> ModelSignature:
+    """Nothing is known of any model."""
+    raise unknown_model(model)
+
+
+
+
 @dataclass(frozen=True)
 class Services:
     """What policies are given. `clock` tells seconds on the scale of `Call.deadline`, the event loop's time, which is
@@ -112,6 +125,7 @@ class Services:
     rng: random.Random = field(default_factory=random.Random)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     spawn: Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]] = spawn
+    signature: Signature = no_signature
     state: State | None = None
     keys: KeyRing = field(default_factory=Keys)
     siblings: Siblings = field(default_factory=Siblings)
