@@ -25,7 +25,6 @@ from gateway.snapshot import NO_LISTENERS, Route, Snapshot
 from gateway.telemetry.metrics import Metrics
 from gateway.waiting import WaitingRooms
 from gateway.world import EndpointState, World
-from policies import Signature, no_signature
 from routing.call import Policy
 from routing.chains import chains
 from routing.connectors.grpc_h2 import Channel

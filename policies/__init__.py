@@ -105,8 +105,6 @@ async def no_signature(pool: Pool, model: str, version: str, deadline: float | N
     raise unknown_model(model)
 
 
-
-
 @dataclass(frozen=True)
 class Services:
     """What policies are given. `clock` tells seconds on the scale of `Call.deadline`, the event loop's time, which is
