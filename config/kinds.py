@@ -10,4 +10,4 @@ from __future__ import annotations
 PICKERS = ("expected_wait", "hash_ring", "least_inflight", "round_robin")
 
 # policies/*.py
-POLICIES = ("fallback", "hedge", "retry", "timeout")
+POLICIES = ("cache", "fallback", "hedge", "retry", "timeout")

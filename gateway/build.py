@@ -88,7 +88,7 @@ class Builder:
         self._retiring: set[Backend] = set()
         self._outcomes: dict[Key, Counter[str]] = {}
         self._ejections: dict[str, Counter[tuple[str, str]]] = {}
-        self._shelf = Shelf(metrics.counter, self._current, self._latest_of)
+        self._shelf = Shelf(metrics.counter, self._current, self._latest_of, metrics.gauge)
 
     def build(self, world: World) -> Snapshot:
         """The snapshot of this world."""

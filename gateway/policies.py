@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from config.routes import PolicySpec, Route, Target
-from policies import Counters, Services, make
+from policies import Counters, Services, make, unread
 from routing.call import Policy
 from routing.pool import Pool
 from routing.versions import LATEST, Labelled, Latest
@@ -25,11 +25,17 @@ class Shelf:
     with each configuration.
     """
 
-    def __init__(self, counters: Counters, pools: Mapping[str, Pool], latest: Callable[[Pool], Latest]) -> None:
+    def __init__(
+        self,
+        counters: Counters,
+        pools: Mapping[str, Pool],
+        latest: Callable[[Pool], Latest],
+        gauges: Counters = unread,
+    ) -> None:
         self.labels = NO_LABELS
         self._pools = pools
         self._latest = latest
-        self._services = Services(counters, pools, self.version_of)
+        self._services = Services(counters, pools, self.version_of, gauges=gauges)
         self._made: dict[Key, tuple[PolicySpec, Policy]] = {}
 
     def policies_of(self, route: Route) -> tuple[Policy, ...]:

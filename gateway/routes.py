@@ -62,10 +62,16 @@ class RouteLinker:
         versions = self._versions(pool, version)
         fixed = "" if versions is not None else version
         model = target.model or ""
-        chain = link(self._policies(route), pool.forward)
+        chain = link([placed(policy, pool) for policy in self._policies(route)], pool.forward)
         return Variant(route.name, name, pool, chain, model=model, version=fixed, versions=versions)
 
     def _versions(self, pool: Pool, version: str) -> VersionSource | None:
         if version == LATEST:
             return self._latest(pool)
         return Labelled(version, self._labels) if version and not version.isdecimal() else None
+
+
+def placed(policy: Policy, pool: Pool) -> Policy:
+    """A policy in front of this pool: another object where that makes a difference to it (it has `at`)."""
+    at: Callable[[Pool], Policy] | None = getattr(policy, "at", None)
+    return policy if at is None else at(pool)

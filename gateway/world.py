@@ -18,11 +18,13 @@ from config.schema import Config
 class ModelVersion(msgspec.Struct, frozen=True, tag=False, gc=False):
     """One version of a model on one endpoint, as the repository index tells it. `state` is READY, LOADING, UNLOADING,
     UNAVAILABLE or UNKNOWN; `reason` is Triton's own text; `slot` is its row of the load board while it is READY, -1 if
-    it has none. It holds no containers, so the collector need not track it."""
+    it has none; `load` is another number for each time that it was loaded. It holds no containers, so the collector
+    need not track it."""
 
     state: str
     reason: str = ""
     slot: int = -1
+    load: int = 0
 
 
 class EndpointState(msgspec.Struct, frozen=True):

@@ -35,11 +35,23 @@ class Count(Protocol):
 
 
 class Counters(Protocol):
-    """The counters of a process, by family and label values. The same ones give the same counter."""
+    """The counters, or gauges, of a process, by family and label values. The same ones give the same counter."""
 
     def __call__(self, family: str, labels: tuple[str, ...] = (), /) -> Count:
         """Raises `ValueError` if the family is not documented, or has other labels."""
         ...
+
+
+@dataclass
+class Unread:
+    """A count that nobody reads."""
+
+    value: float = 0
+
+
+def unread(family: str, labels: tuple[str, ...] = (), /) -> Count:
+    """Gauges where there are no metrics."""
+    return Unread()
 
 
 def as_written(target: Target, model: str) -> str:
@@ -52,12 +64,15 @@ class Services:
     """What policies are given. `clock` tells seconds on the scale of `Call.deadline`, the event loop's time, which is
     CLOCK_MONOTONIC with asyncio and uvloop alike. `pools` and `version_of` follow the current configuration; the latter
     says which version of a model a target means now, and raises `GatewayError` for a label that the model has not.
+    `wall` tells the time of day, in seconds since 1970, for what expires or is told to others.
     `state` is what gateways share, None where there is none."""
 
     counters: Counters
     pools: Mapping[str, Pool]
     version_of: Callable[[Target, str], str] = as_written
     clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    gauges: Counters = unread
     rng: random.Random = field(default_factory=random.Random)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     spawn: Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]] = spawn

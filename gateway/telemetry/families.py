@@ -79,6 +79,24 @@ _TABLE = (
         "Calls sent to a fallback, by what the first place lacked.",
         ("route", "reason"),
     ),
+    Family(
+        "penstock_cache_requests_total",
+        "counter",
+        "Calls that came to a cache: hit, hit_store (in the shared store), stale, shared with one under way, miss, bypass.",
+        ("route", "result"),
+    ),
+    Family("penstock_cache_bytes", "gauge", "Bytes of answers in the caches of the workers."),
+    Family("penstock_cache_entries", "gauge", "Answers in the caches of the workers."),
+    Family("penstock_cache_evictions_total", "counter", "Answers that left a worker's cache for want of room."),
+    Family(
+        "penstock_cache_refreshes_total", "counter", "Stale answers got anew behind the client's back.", ("result",)
+    ),
+    Family(
+        "penstock_cache_store_total",
+        "counter",
+        "What a cache met in the shared store: failed (away, slow, full) or garbage (no entry of ours).",
+        ("result",),
+    ),
     Family("penstock_connections", "gauge", "Client connections open now.", ("listener", "protocol")),
     Family("penstock_connections_accepted_total", "counter", "Client connections accepted.", ("listener", "protocol")),
     Family("penstock_streams", "gauge", "HTTP/2 streams open now.", ("listener",)),
