@@ -91,11 +91,13 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
 
 
 class Refresh(msgspec.Struct, frozen=True, tag="refresh"):
-    """Poll this pool's inventory now, or that of one of its endpoints, and tell all workers before answering."""
+    """Poll this pool's inventory now, or that of one of its endpoints, and tell all workers before answering. `loaded`
+    names a model that was loaded there."""
 
     token: int
     pool: str
     address: str = ""
+    loaded: str = ""
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):

@@ -26,6 +26,7 @@ from routing.call import Policy
 from routing.pool import Pool
 from routing.tasks import spawn
 from state import State
+from state.keys import KeyRing, Keys
 
 
 class Count(Protocol):
@@ -65,7 +66,7 @@ class Services:
     CLOCK_MONOTONIC with asyncio and uvloop alike. `pools` and `version_of` follow the current configuration; the latter
     says which version of a model a target means now, and raises `GatewayError` for a label that the model has not.
     `wall` tells the time of day, in seconds since 1970, for what expires or is told to others.
-    `state` is what gateways share, None where there is none."""
+    `state` is what gateways share, None where there is none; `keys` are the API keys that there are now."""
 
     counters: Counters
     pools: Mapping[str, Pool]
@@ -77,6 +78,7 @@ class Services:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     spawn: Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]] = spawn
     state: State | None = None
+    keys: KeyRing = field(default_factory=Keys)
 
 
 @cache

@@ -21,9 +21,7 @@ is in `age`. Put this behind the policies that say who calls and what he may: th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 from config.fields import MIB, duration, flag, if_given, items, number, size, text
 from config.match import Patterns, compile_patterns
@@ -31,17 +29,15 @@ from config.node import Node
 from policies import Count, Services
 from routing.call import Call, Handler, Reply
 from routing.connectors.grpc_h2 import deadline_exceeded
-from routing.identity import Identity
 from routing.pool import Pool
+from routing.questions import Scope, context, decode, scope_of
 from routing.served import served
 from state.answers import Answer, Answers, Question
 from state.cache_ledger import Ledger, Line
 from state.flight import LATE, LEAD, Flights
 from state.shared_answers import Claim, SharedAnswers, Terms, Tools, new_answer
 from transcoding.cache_control import NONE, Directives, parse
-from transcoding.canonical import digest_request, input_bytes, join_texts
-from transcoding.dialects import oip_grpc
-from transcoding.message import Buffer, InferRequest
+from transcoding.canonical import digest_request, input_bytes
 from transcoding.reply_id import with_id, without_id
 from transcoding.status import Code, GatewayError
 
@@ -49,14 +45,11 @@ ASIDE: Final = 256 * 1024
 """Bytes from which a thread digests: the loop would stand still for longer than 0.3 ms."""
 MOST_REFRESHES: Final = 16
 REFRESH_SECONDS: Final = 30.0
-PREFIX_BYTES: Final = 5
 PERSONAL: Final = frozenset(
     (Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.PERMISSION_DENIED, Code.UNAUTHENTICATED, Code.RESOURCE_EXHAUSTED)
 )
 """Errors that are of one caller: of his patience, his rights, his limits. Who waits beside him is not told them."""
 CACHE, AGE, CONTROL = b"penstock-cache", b"age", b"cache-control"
-
-Scope = Literal["tenant", "principal", "shared"]
 
 
 class Spec(Node, frozen=True):
@@ -178,7 +171,7 @@ class Place:
             answer = policy.answers.get(question)
             if answer is not None:
                 age = self._clock() - answer.asked
-                if is_good(answer, age, control):
+                if answer.serves(age, control.max_age):
                     if age >= answer.fresh:
                         self._refresh(call, next, question)
                     return self._kept(call, answer, age)
@@ -265,7 +258,7 @@ class Place:
     async def _only_kept(self, call: Call, question: Question, control: Directives) -> Reply:
         store = self._policy.store
         answer = None if store is None or control.no_cache else await store.find(question)
-        if answer is None or not is_good(answer, age := self._clock() - answer.asked, control):
+        if answer is None or not answer.serves(age := self._clock() - answer.asked, control.max_age):
             raise not_cached()
         return self._kept(call, answer, age)
 
@@ -305,7 +298,7 @@ class Place:
         answer, claim = await policy.store.claim(question, call.deadline)
         if answer is not None:
             age = self._clock() - answer.asked
-            if is_good(answer, age, NONE) and not (anew and age >= answer.fresh):
+            if answer.serves(age) and not (anew and age >= answer.fresh):
                 if policy.holds(question):
                     policy.answers.keep(answer)
                 return self._kept(call, answer, age, "hit_store"), Outcome(answer, call.variant, call.version, True)
@@ -361,43 +354,9 @@ class Place:
             self._policy.services.counters("penstock_cache_refreshes_total", (result,)).value += 1
 
 
-def is_good(answer: Answer, age: float, control: Directives) -> bool:
-    """May an answer of so many seconds be given to a client that says this?"""
-    if control.max_age is not None and (age > control.max_age or age >= answer.fresh):
-        return False
-    return age < answer.fresh + answer.stale
-
-
-def decode(call: Call) -> InferRequest:
-    """The request of a call as tensors. Raises `GatewayError`."""
-    parts: Sequence[Buffer] = call.message
-    if len(parts) == 1:
-        framed = parts[0]
-        return oip_grpc.decode_request(
-            framed[PREFIX_BYTES:] if len(framed) < 4096 else memoryview(framed)[PREFIX_BYTES:]
-        )
-    return oip_grpc.decode_request(memoryview(b"".join(parts))[PREFIX_BYTES:])
-
-
 def identifier(call: Call) -> str:
     """The id that the client gave its request."""
     return "" if call.infer is None else call.infer.id
-
-
-def scope_of(scope: Scope, caller: Identity) -> tuple[str, str]:
-    """Who shares answers with this caller: kind and name."""
-    if scope == "shared":
-        return "shared", ""
-    if scope == "tenant" and caller.tenant:
-        return "tenant", caller.tenant
-    return ("principal", caller.principal) if caller.principal else ("nobody", "")
-
-
-@lru_cache(maxsize=4096)
-def context(scope: tuple[str, str], pool: str, model: str, version: str, seen: tuple[bytes | None, ...] = ()) -> bytes:
-    """What a question is about beside its tensors; `seen` are the values of headers that matter."""
-    headers = ["absent" if value is None else "=" + value.decode("latin-1") for value in seen]
-    return join_texts((*scope, pool, model, version, *headers))
 
 
 def same_error(error: GatewayError) -> GatewayError:

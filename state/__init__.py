@@ -7,14 +7,21 @@ longer than the few milliseconds that its configuration allows.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 Argument = str | bytes | int | float
 
+Reason = Literal["down", "timeout", "lost", "full", "garbage", "refused"]
+
 
 class StateError(Exception):
-    """The store did not do it, or did not say so in time: it is away, slow, full, or answered nonsense. The text says
-    which; whether it was done all the same is not known."""
+    """The store did not do it, or did not say so in time; whether it was done all the same is not known, but for the
+    reasons "down" (it was not asked), "full" and "refused" (it said no, in the words of the text). "timeout", "lost"
+    and "garbage" are what became of an answer."""
+
+    def __init__(self, text: str, reason: Reason = "refused") -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class Script(Protocol):

@@ -19,8 +19,9 @@ class Gauge(Protocol):
 
 
 class Question:
-    """What is asked: `key` is the digest of all of it, b"" until that is known; `scope` is who shares the answer, as kind
-    and name; `line` is of the model's load then, with `mark` its mark, and `purges` the mark of the ledger then."""
+    """What is asked: `key` is the digest of all of it, b"" until that is known; `scope` is who shares the answer, as
+    kind and name; `line` is of the model's load then, with `mark` its mark, and `purges` the mark of the ledger
+    then."""
 
     __slots__ = ("key", "line", "mark", "model", "purges", "scope", "version")
 
@@ -56,6 +57,12 @@ class Answer:
         self.asked = asked
         self.fresh = fresh
         self.stale = stale
+
+    def serves(self, age: float, most: float | None = None) -> bool:
+        """Is it of use when it is `age` seconds old, to a client that wants it no older than `most`?"""
+        if most is not None and (age > most or age >= self.fresh):
+            return False
+        return age < self.fresh + self.stale
 
 
 class Answers:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("config", "transcoding", "routing", "policies", "gateway")
+PACKAGES = ("config", "transcoding", "state", "routing", "policies", "gateway")
 MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 ALL_FILES = [
     *MODULES,

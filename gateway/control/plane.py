@@ -167,9 +167,10 @@ class Plane:
         if told != (worker.ready, worker.generation):
             self._tell()
 
-    async def refresh(self, pool: str, address: str = "") -> None:
-        """Poll `pool` now, or the endpoint of it with this address, and publish what changed."""
-        await self._pollers.refresh(pool, address)
+    async def refresh(self, pool: str, address: str = "", loaded: str = "") -> None:
+        """Poll `pool` now, or the endpoint of it with this address, and publish what changed; a model that was `loaded`
+        there did."""
+        await self._pollers.refresh(pool, address, loaded)
         if self._dirty:
             self._publish()
 

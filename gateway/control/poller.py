@@ -105,6 +105,10 @@ class EndpointPoller:
         async with self._end:
             await self._end.wait_for(lambda: self._ended >= number)
 
+    def reloaded(self, model: str) -> None:
+        """Somebody had this model loaded there, and it is."""
+        self.inventory.reloaded(model)
+
     def hint(self) -> None:
         """Something may have changed: poll soon."""
         self._wanted.set()
@@ -255,11 +259,15 @@ class Pollers:
         """Return when each endpoint that is known was polled once: within its timeouts."""
         await asyncio.gather(*(pool.first() for pool in self._pools.values()))
 
-    async def refresh(self, pool: str, address: str = "") -> None:
-        """Poll each endpoint of `pool` now, or the one with this address. An unknown pool has none."""
+    async def refresh(self, pool: str, address: str = "", loaded: str = "") -> None:
+        """Poll each endpoint of `pool` now, or the one with this address. An unknown pool has none. A model that was
+        `loaded` there is another load, even if nothing else shows it."""
         known = self._pools.get(pool)
         pollers = known.pollers if known is not None else ()
         wanted = [poller for poller in pollers if address in ("", poller.endpoint.address)]
+        if loaded:
+            for poller in wanted:
+                poller.reloaded(loaded)
         await asyncio.gather(*(poller.polled() for poller in wanted))
 
     def hint(self, address: str) -> None:

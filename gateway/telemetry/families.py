@@ -82,7 +82,7 @@ _TABLE = (
     Family(
         "penstock_cache_requests_total",
         "counter",
-        "Calls that came to a cache: hit, hit_store (in the shared store), stale, shared with one under way, miss, bypass.",
+        "Calls that came to a cache: hit, hit_store (in the shared store), stale, shared (with another), miss, bypass.",
         ("route", "result"),
     ),
     Family("penstock_cache_bytes", "gauge", "Bytes of answers in the caches of the workers."),

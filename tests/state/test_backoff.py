@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.backoff import Backoff
+from state.backoff import Backoff
 
 
 def test_doubles_to_the_cap_and_begins_again() -> None:
