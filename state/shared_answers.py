@@ -4,8 +4,8 @@ Both for one question are one step of the store: a script gives the answer or, i
 it to the first that asks. So of many gateways that ask the same at once one goes on, and the others look again soon. A
 lease ends by itself, should its holder be gone.
 
-Whoever looks here waits no longer than `timeout` for the store, which is then left alone for `REST` seconds. Keys are
-`cache:answer:{digest.stamp}` and `cache:lease:{digest.stamp}`, where the stamp is that of the ledger: answers of an
+Whoever looks here waits no longer than `timeout` for the store, and not at all while that is known to be away; one that
+is full is read, and written to again after `REST` seconds. Keys are `cache:answer:{digest.stamp}` and `cache:lease:{digest.stamp}`, where the stamp is that of the ledger: answers of an
 earlier load, or from before a purge, are not found again and expire.
 """
 
@@ -25,7 +25,7 @@ from state.cache_entry import Entry, pack, unpack
 from state.cache_ledger import Ledger
 
 REST: Final = 1.0
-"""Seconds that the store is left alone after it failed."""
+"""Seconds in which nothing is written to a store that said that it is full."""
 MOST_WRITES: Final = 128
 """Answers on their way to the store at once; what comes beyond is not kept there."""
 FIRST_PAUSE: Final = 0.002
@@ -85,18 +85,13 @@ class SharedAnswers:
         self._ledger = ledger
         self._terms = terms
         self._tools = tools
-        self._rests_until = 0.0
+        self._full_until = 0.0
         self._writes = 0
         self._me = f"{os.getpid()}-{os.urandom(6).hex()}"
         self._turns = itertools.count()
 
-    @property
-    def usable(self) -> bool:
-        """Whether it is worth asking now."""
-        return self._state.up and self._tools.clock() >= self._rests_until
-
     def _name(self, question: Question) -> str | None:
-        stamp = self._ledger.stamp(question.line, question.subjects) if self.usable else None
+        stamp = self._ledger.stamp(question.line, question.subjects) if self._state.up else None
         return None if stamp is None else f"{question.key.hex()}.{stamp}"
 
     async def find(self, question: Question) -> Answer | None:
@@ -144,7 +139,7 @@ class SharedAnswers:
 
     def put(self, answer: Answer, claim: Claim) -> None:
         """Keep an answer, beside what the caller does; then end its lease, if it has one."""
-        if self._writes >= MOST_WRITES or not self.usable:
+        if self._writes >= MOST_WRITES or not self._state.up or self._tools.clock() < self._full_until:
             self.release(claim)
             return
         self._writes += 1
@@ -167,18 +162,17 @@ class SharedAnswers:
 
     def release(self, claim: Claim | None) -> None:
         """Give a claim back: who waits for it asks by itself."""
-        if claim is not None and claim.lease and self.usable:
+        if claim is not None and claim.lease and self._state.up:
             name = self._state.key("cache", "lease", f"{{{claim.name}}}")
             self._tools.spawn(self._do("EVAL", RELEASE, 1, name, claim.lease), "cache: end of a lease")
 
     async def _do(self, *command: str | bytes | int, timeout: float | None = None) -> Any:
         """What the store says, None if it fails."""
-        if not self.usable:
-            return None
         try:
             return await self._state.do(*command, timeout=timeout)
-        except StateError:
-            self._rests_until = self._tools.clock() + REST
+        except StateError as error:
+            if error.reason == "full":
+                self._full_until = self._tools.clock() + REST
             self._tools.count("failed")
             return None
 
