@@ -45,7 +45,7 @@ return string.format('%.0f', known)
 """
 PURGE = """
 local count = redis.call('HINCRBY', KEYS[1], ARGV[2], 1)
-redis.call('PUBLISH', ARGV[1], 'purge ' .. ARGV[2])
+redis.call('PUBLISH', ARGV[1], string.format('purge %d ', count) .. ARGV[2])
 return count
 """
 
@@ -155,15 +155,17 @@ class Ledger:
 
     def heard(self, message: bytes) -> None:
         """A message of the channel: a line that begins anew, a purge, or b"" when some may have been missed."""
-        kind, _, rest = message.decode(errors="replace").partition(" ")
-        if kind == "line":
-            number, _, name = rest.partition(" ")
-            if name in self._lines and number.isdecimal():
-                self._lines[name].learn(int(number))
-        elif kind == "purge":
-            self._purged(rest)
-        else:
+        if not message:
             self._doubt(self._lines.values())
+            return
+        kind, _, rest = message.decode(errors="replace").partition(" ")
+        number, _, name = rest.partition(" ")
+        if not number.isdecimal():
+            return
+        if kind == "line" and name in self._lines:
+            self._lines[name].learn(int(number))
+        elif kind == "purge":
+            self._purged(name, number)
 
     def _doubt(self, lines: Iterable[Line]) -> None:
         for line in lines:
@@ -172,11 +174,11 @@ class Ledger:
         self._purges_sure = False
         self._read_purges()
 
-    def _purged(self, subject: str) -> None:
+    def _purged(self, subject: str, count: str) -> None:
         self.mark = object()
+        if self._purges is not None:
+            self._purges[subject.encode()] = count.encode()
         self._on_purge(subject)
-        self._purges_sure = False
-        self._read_purges()
 
     # what the store says ----------------------------------------------------------------------------------------------
 
