@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 
 from tests.support import hub
 from transcoding import oip_json_client
-from transcoding.canonical import IGNORED, DIGEST_BYTES, digest_request, input_bytes, join_texts
+from transcoding.canonical import DIGEST_BYTES, IGNORED, digest_request, input_bytes, join_texts
 from transcoding.dialects import oip_grpc, oip_json
 from transcoding.message import InferRequest, RequestedOutput, Tensor
 from transcoding.tensor import join_elements
@@ -109,7 +109,9 @@ def _exactly(parameters: Any) -> Any:
 
 def _with_input(**changes: Any) -> InferRequest:
     request = a_request()
-    return msgspec.structs.replace(request, inputs=[msgspec.structs.replace(request.inputs[0], **changes), request.inputs[1]])
+    return msgspec.structs.replace(
+        request, inputs=[msgspec.structs.replace(request.inputs[0], **changes), request.inputs[1]]
+    )
 
 
 NAN = struct.pack("<I", 0x7FC00000)
@@ -123,7 +125,10 @@ DIFFERENT = {
     "NaN": a_request(inputs=[a_request().inputs[0], Tensor("B", "FP32", (1,), NAN)]),
     "another NaN": a_request(inputs=[a_request().inputs[0], Tensor("B", "FP32", (1,), struct.pack("<I", 0x7FC00001))]),
     "swapped values": a_request(
-        inputs=[Tensor("A", "FP32", (1,), struct.pack("<f", 0.0)), Tensor("B", "INT32", (1, 2), struct.pack("<2i", 1, 2))]
+        inputs=[
+            Tensor("A", "FP32", (1,), struct.pack("<f", 0.0)),
+            Tensor("B", "INT32", (1, 2), struct.pack("<2i", 1, 2)),
+        ]
     ),
     "fewer inputs": a_request(inputs=a_request().inputs[:1]),
     "an input's parameter": _with_input(parameters={"scale": 2}),
