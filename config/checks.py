@@ -17,6 +17,7 @@ from config.hole import HOLE
 from config.node import Node
 from config.problems import Path, quote
 from config.schema import Config, Listener, Route
+from config.store_url import parse_store
 
 _NONE: Mapping[Path, Node] = MappingProxyType({})
 
@@ -32,6 +33,7 @@ def check(
     yield from _addresses(config)
     yield from _listeners(config)
     yield from _admin(config)
+    yield from _state(config)
     yield from check_pools(config, pickers, written)
     yield from check_routes(config, options)
     yield from _names(config)
@@ -78,6 +80,24 @@ def _admin(config: Config) -> Iterator[Finding]:
     for i, listener in enumerate(config.listen):
         if listener.address is not HOLE and _share_a_port(address, listener.address):
             yield path, f"expected a port of its own, got {port}, where listen[{i}] listens already"
+
+
+def _state(config: Config) -> Iterator[Finding]:
+    state = config.state
+    if not state or not state.url:
+        return
+    store = parse_store(state.url)
+    if state.password_file and state.password_env:
+        yield ("state", "password_env"), "expected one of password_file and password_env, got both"
+    if state.key and not state.certificate:
+        yield ("state", "key"), "expected a certificate beside the key"
+    if not store.addresses and not store.path:
+        for field in ("password_file", "password_env"):
+            if getattr(state, field):
+                yield ("state", field), f"expected no password, as {store.form} has none"
+    for field in ("ca", "certificate", "key"):
+        if getattr(state, field) and not store.tls:
+            yield ("state", field), "expected a URL with TLS, which begins with rediss"
 
 
 def _share_a_port(one: str, other: str) -> bool:

@@ -13,10 +13,11 @@ import msgspec
 
 from config.findings import Finding
 from config.problems import Path
-from config.schema import Config, Pool, Tls
+from config.schema import Config, Pool, State, Tls
 
 _MAX_PEM = 1024 * 1024
 _MARKERS = {"certificate": b"CERTIFICATE-----", "key": b"PRIVATE KEY-----", "client_ca": b"CERTIFICATE-----"}
+_STORE_MARKERS = {"ca": b"CERTIFICATE-----", "certificate": b"CERTIFICATE-----", "key": b"PRIVATE KEY-----"}
 _ENCRYPTED = (b"BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")  # RFC 5958 and RFC 1421
 
 
@@ -28,7 +29,14 @@ def resolve_paths(config: Config, base: FilePath) -> Config:
     )
     state = str(base / config.state_directory) if config.state_directory else config.state_directory
     pools = {name: _resolve_pool(pool, base) for name, pool in config.pools.items()}
-    return msgspec.structs.replace(config, listen=listeners, pools=pools, state_directory=state)
+    return msgspec.structs.replace(
+        config,
+        listen=listeners,
+        pools=pools,
+        state_directory=state,
+        state=_resolve_state(config.state, base) if config.state else config.state,
+        key_file=str(base / config.key_file) if config.key_file else config.key_file,
+    )
 
 
 def check_files(config: Config) -> Iterator[Finding]:
@@ -43,6 +51,10 @@ def check_files(config: Config) -> Iterator[Finding]:
     state = config.state_directory
     if state and os.path.exists(state) and not os.path.isdir(state):
         yield ("state_directory",), f"expected a folder, got the file {state!r}"
+    if config.key_file and not os.access(config.key_file, os.R_OK):
+        yield ("key_file",), f"cannot read {config.key_file!r}"
+    if config.state:
+        yield from _check_state(config.state)
 
 
 def _resolve_pool(pool: Pool, base: FilePath) -> Pool:
@@ -50,6 +62,20 @@ def _resolve_pool(pool: Pool, base: FilePath) -> Pool:
         return pool
     repository = tuple(str(base / folder) if folder else folder for folder in pool.managed.repository)
     return msgspec.structs.replace(pool, managed=msgspec.structs.replace(pool.managed, repository=repository))
+
+
+def _resolve_state(state: State, base: FilePath) -> State:
+    written = {field: getattr(state, field) for field in ("password_file", *_STORE_MARKERS)}
+    return msgspec.structs.replace(state, **{field: str(base / path) for field, path in written.items() if path})
+
+
+def _check_state(state: State) -> Iterator[Finding]:
+    for field, marker in _STORE_MARKERS.items():
+        file = getattr(state, field)
+        if file and (problem := _check_pem(file, marker)):
+            yield ("state", field), problem
+    if state.password_file and not os.access(state.password_file, os.R_OK):
+        yield ("state", "password_file"), f"cannot read {state.password_file!r}"
 
 
 def _resolve_tls(tls: Tls, base: FilePath) -> Tls:

@@ -18,6 +18,7 @@ from config.headers import forwarded_header, hash_key, matched_header
 from config.match import tokens
 from config.problems import quote
 from config.regex import compile_regex
+from config.store_url import EXPECTED, check_store
 from config.units import (
     DURATION,
     NUMBER,
@@ -147,6 +148,8 @@ FORMS: dict[str, Form] = {
     "address": _address("0.0.0.0:8080"),
     "endpoint": _address("gpu-0:8001"),
     "admin": Form("host:port or unix:/path, e.g. 127.0.0.1:9901", check_admin),
+    "store": Form(EXPECTED, check_store),
+    "key_prefix": _like("[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a prefix such as penstock"),
     "nameserver": Form("IP:port, e.g. 10.0.0.10:53", _nameserver),
     "host": Form("an IP address or a host name", check_host),
     "dns_name": Form("a DNS name such as _grpc._tcp.triton.example", check_name),

@@ -50,6 +50,8 @@ _FORMS: dict[str, Schema] = {
     "cookie": {"type": "string", "pattern": _TOKEN},
     "hash_key": {"type": "string", "pattern": "^(principal|sequence|body|header:.+)$"},
     "regex": {"type": "string", "minLength": 1, "maxLength": 1000},
+    "store": {"type": "string", "pattern": "^(embedded|none|unix:.+|rediss?([+](sentinel|cluster))?://.+)$"},
+    "key_prefix": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"},
     "nameserver": {"type": "string", "pattern": f"^{_HOST_PORT}$"},
     "host": {"type": "string", "minLength": 1},
     "dns_name": {"type": "string", "minLength": 1},

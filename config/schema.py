@@ -26,11 +26,12 @@ from config.routes import (
     Target,
     Variant,
 )
+from config.state import State
 
 __all__ = [
     "Admin", "ApiClass", "Condition", "Config", "Deadlines", "DesiredModel", "Discover", "Drain", "Endpoint", "Limits",
     "Listener", "Managed", "Match", "Metrics", "Models", "Node", "Outliers", "Pick", "PolicySpec", "Pool", "PoolName",
-    "Readiness", "Route", "Rule", "Split", "Sticky", "Target", "Tls", "Variant",
+    "Readiness", "Route", "Rule", "Split", "State", "Sticky", "Target", "Tls", "Variant",
 ]  # fmt: skip
 
 ApiClass = Literal["inference", "metadata", "statistics", "repository", "trace", "logging", "shared_memory"]
@@ -126,4 +127,6 @@ class Config(Node, frozen=True):
     admin: Admin = Admin()
     workers: Annotated[int, count("Worker processes; auto is one per core", 0, 1024)] | Literal["auto"] = "auto"
     drain: Drain = Drain()
+    state: State | None = None
+    key_file: Annotated[str, text("A file with API keys, followed when it changes", "path")] | None = None
     state_directory: Annotated[str, text("Where the gateway keeps its own files", "path")] | None = None

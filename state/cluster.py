@@ -16,14 +16,14 @@ from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from state import Argument, Script, StateError
 from state.batch import Command, Future, fail
 from state.client import Client
 from state.connection import Connection, connect
 from state.locate import tls_options
-from state.meter import Meter, Unseen
+from state.meter import Meter
 from state.resp import Refusal
 from state.scripts import StoredScript
 from state.settings import Address, Settings
@@ -165,7 +165,7 @@ class ClusterClient:
                 await cluster.initialize()
             slots = cluster.nodes_manager.slots_cache
             return {slot: (str(nodes[0].host), int(nodes[0].port)) for slot, nodes in slots.items()}
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
             raise StateError(f"cannot reach the cluster: {error or 'it does not answer'}", "lost") from error
         finally:
             await cluster.aclose()
@@ -175,12 +175,14 @@ class ClusterClient:
         for gone in self._clients.keys() - wanted:
             self._clients.pop(gone)[1].cancel()
         for address in wanted - self._clients.keys():
-            client = Client(
-                replace(self.settings, form="server", addresses=(address,)), replace(self.meter, up=Unseen())
-            )
+            client = Client(replace(self.settings, form="server", addresses=(address,)), self._meter_of_one())
             self._clients[address] = client, group.create_task(client.run(), name="state of a primary")
         for slot in range(SLOTS):
             self._slots[slot] = self._clients[slots[slot]][0] if slot in slots else None
+
+    def _meter_of_one(self) -> Meter:
+        """That of a primary: whether it is up says nothing of the whole."""
+        return Meter(self.meter.commands, self.meter.errors, self.meter.seconds)
 
     async def _reach_any(self) -> Connection:
         """A connection to any member that answers. Raises `StateError`."""

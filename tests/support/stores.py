@@ -26,7 +26,10 @@ async def a_client(settings: Settings, meter: Meter | None = None) -> AsyncItera
     client = make(settings, meter)
     running = asyncio.get_running_loop().create_task(client.run())
     try:
-        await client.settled()
+        settled = asyncio.get_running_loop().create_task(client.settled())
+        await asyncio.wait([settled, running], return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await running
         yield client
     finally:
         running.cancel()

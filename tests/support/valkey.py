@@ -30,18 +30,17 @@ def _die_with_parent() -> None:
 
 class Valkey:
     """It runs once made. `socket` is the path of its Unix socket; `options` are further options of its command line,
-    with "-" written as "_", such as `maxmemory="2mb"`. With `persistent`, `restart` brings back what was written."""
+    with "-" written as "_", such as `maxmemory="2mb"`. With `persistent`, `restart` brings back what was written. With
+    `sentinel`, the text of its file, it is a sentinel."""
 
-    def __init__(self, *, persistent: bool = False, port: int = 0, sentinel: bool = False, **options: str) -> None:
+    def __init__(self, *, persistent: bool = False, port: int = 0, sentinel: str = "", **options: str) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="valkey-"))
         self.socket = str(self.directory / "s")
         self.port = port
         self.log = self.directory / "log"
-        kept = "yes" if persistent else "no"
-        self._options = {"appendonly": kept, "save": "", **{name.replace("_", "-"): x for name, x in options.items()}}
-        if sentinel:
-            self._options = {name.replace("_", "-"): value for name, value in options.items()}
         self._sentinel = sentinel
+        kept = {"appendonly": "yes" if persistent else "no", "save": ""}
+        self._options = {} if sentinel else kept | {name.replace("_", "-"): value for name, value in options.items()}
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -60,10 +59,9 @@ class Valkey:
         words = [find_server()]
         if self._sentinel:
             file = self.directory / "sentinel.conf"
-            file.write_text("".join(f"{name} {value}\n" for name, value in self._options.items()))
+            file.write_text(self._sentinel)
             words += [str(file), "--sentinel"]
-        else:
-            words += [word for name, value in self._options.items() for word in (f"--{name}", value)]
+        words += [word for name, value in self._options.items() for word in (f"--{name}", *value.split(" "))]
         words += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
         words += ["--unixsocket", self.socket, "--unixsocketperm", "700"]
         with self.log.open("ab") as log:
