@@ -12,7 +12,7 @@ from config.findings import Finding, repeated
 from config.hole import HOLE
 from config.node import Node
 from config.problems import Path, did_you_mean, joined, listed, quote
-from config.schema import Condition, Config, Route, Rule, Split, Target, Variant
+from config.schema import Condition, Config, PolicySpec, Route, Rule, Split, Target, Variant
 
 _TESTS = {"equals": "equals", "prefix": "prefix", "regex": "regex", "in_": "in", "present": "present"}
 _OTHERS = ("api", "method", "principal", "model")
@@ -40,7 +40,9 @@ def check_routes(config: Config, options: Mapping[Path, Node]) -> Iterator[Findi
         if route.split:
             yield from _split(route.split, (*path, "split"))
         yield from _names(route, path)
-        yield from _policies(config, route, path)
+        yield from _policies(config, route.policies, path)
+    for i, listener in enumerate(config.listen):
+        yield from _policies(config, listener.policies, ("listen", i))
 
 
 def _places(config: Config, options: Mapping[Path, Node]) -> Iterator[_Place]:
@@ -110,8 +112,8 @@ def _names(route: Route, path: Path) -> Iterator[Finding]:
         yield place, f"expected a name of its own, got {quote(name)}, which {first} has already"
 
 
-def _policies(config: Config, route: Route, path: Path) -> Iterator[Finding]:
-    references = [((*path, "policies", i), each.name) for i, each in enumerate(route.policies) if each.name]
+def _policies(config: Config, policies: tuple[PolicySpec, ...], path: Path) -> Iterator[Finding]:
+    references = [((*path, "policies", i), each.name) for i, each in enumerate(policies) if each.name]
     for place, name in references:
         if config.policies is not HOLE and name not in config.policies:
             known = f" (one of: {listed(config.policies)})" if config.policies else ""

@@ -113,13 +113,17 @@ class Decoder:
         if choice and len(given) != 1:
             mark = self.marks[(*path, given[1])] if given else node.start_mark
             self.report(mark, path, f"expected one of {joined(choice)}, got {joined(given)}")
+        some = getattr(cls, "some_of", ())
+        if some and all(values.get(name) is None for name in some):
+            self.report(node.start_mark, path, f"expected at least one of {joined(some)}, got none")
 
     def _missing(self, key: str, node: yaml.Node, path: Path) -> None:
         self.report(node.start_mark, path, f"expected the key {quote(key)}, which is missing")
 
     def _policy(self, node: yaml.Node, path: Path) -> Any:
-        """A policy by its kind and options. In a route a bare name is that of a shared one, whose kind is not here."""
-        if isinstance(node, yaml.ScalarNode) and not is_null(node) and path[0] == "routes":
+        """A policy by its kind and options. In a route, or a listener, a bare name is that of a shared one, whose kind
+        is not here."""
+        if isinstance(node, yaml.ScalarNode) and not is_null(node) and path[0] != "policies":
             name = self.decode(_NAME, node, path)
             return name if name is HOLE else PolicySpec("", name=name)
         if not isinstance(node, yaml.MappingNode):

@@ -10,4 +10,6 @@ from __future__ import annotations
 PICKERS = ("expected_wait", "hash_ring", "least_inflight", "round_robin")
 
 # policies/*.py
-POLICIES = ("cache", "fallback", "hedge", "retry", "timeout")
+POLICIES = (
+    "anonymous", "api_key", "authorize", "cache", "fallback", "hedge", "jwt", "mtls", "retry", "timeout",
+)  # fmt: skip

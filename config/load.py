@@ -22,7 +22,7 @@ from config.kinds import PICKERS
 from config.node import Node
 from config.nodes import MAX_BYTES, Unreadable, compose
 from config.problems import ConfigError, Problem
-from config.schema import Config, Route
+from config.schema import Config, PolicySpec, Route
 
 __all__ = ["ConfigError", "Problem", "load", "parse"]
 
@@ -83,14 +83,16 @@ def _named(config: Config) -> Config:
     replace = msgspec.structs.replace
     shared = {name: replace(policy, name=name) for name, policy in config.policies.items()}
 
+    def meant(policies: tuple[PolicySpec, ...]) -> tuple[PolicySpec, ...]:
+        return tuple(shared[policy.name] if policy.name else policy for policy in policies)
+
     def named(route: Route) -> Route:
         name = route_name(route)
-        policies = tuple(shared[policy.name] if policy.name else policy for policy in route.policies)
         rules = tuple(replace(rule, name=rule.name or f"rules[{i}]") for i, rule in enumerate(route.rules))
         split = replace(route.split, salt=route.split.salt or name) if route.split else None
-        return replace(route, name=name, rules=rules, split=split, policies=policies)
+        return replace(route, name=name, rules=rules, split=split, policies=meant(route.policies))
 
-    listen = tuple(replace(item, name=listener_name(item)) for item in config.listen)
+    listen = tuple(replace(item, name=listener_name(item), policies=meant(item.policies)) for item in config.listen)
     return replace(config, listen=listen, policies=shared, routes=tuple(map(named, config.routes)))
 
 

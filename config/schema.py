@@ -94,6 +94,10 @@ class Listener(Node, frozen=True):
         tuple[Annotated[str, text("A header name", "header")], ...],
         Meta(description="Request headers, or gRPC metadata, that are passed on to the endpoint"),
     ] = ()
+    policies: Annotated[
+        tuple[PolicySpec, ...], items("What happens around all calls that come here, before what their route says")
+    ] = ()
+    guard_health: Annotated[bool, flag("Whether questions about health pass `policies` too")] = False
 
 
 class Admin(Node, frozen=True):

@@ -21,10 +21,12 @@ from config.schema import Pool as PoolConfig
 from config.schema import Route as RouteConfig
 from gateway.policies import Shelf
 from gateway.routes import RouteLinker
-from gateway.snapshot import Route, Snapshot
+from gateway.snapshot import NO_LISTENERS, Route, Snapshot
 from gateway.telemetry.metrics import Metrics
 from gateway.waiting import WaitingRooms
 from gateway.world import EndpointState, World
+from routing.call import Policy
+from routing.chains import chains
 from routing.connectors.grpc_h2 import Channel
 from routing.endpoint import Endpoint
 from routing.health import Health
@@ -117,15 +119,30 @@ class Builder:
         self._current.clear()
         self._current.update(pools)
         self._shelf.labels = config.labels
-        self._shelf.keep(config.routes)
-        link = RouteLinker(pools, self._latest_of, config.labels, self._random.random, self._shelf.policies_of)
-        return Snapshot(
-            [(compile_patterns(spec.match.model), self._route(spec, link)) for spec in config.routes], pools
-        )
+        self._shelf.keep(config)
+        link = RouteLinker(pools, self._latest_of, config.labels, self._random.random)
+        guarded = {
+            each.name: self._routes(config, link, self._shelf.policies_at(each))
+            for each in config.listen
+            if each.policies
+        }
+        return self._routes(config, link, (), guarded)
 
-    def _route(self, spec: RouteConfig, link: RouteLinker) -> Route:
+    def _routes(
+        self,
+        config: Config,
+        link: RouteLinker,
+        front: tuple[Policy, ...],
+        listeners: Mapping[str, Snapshot] = NO_LISTENERS,
+    ) -> Snapshot:
+        """The routes behind these policies of a listener."""
+        routes = [(compile_patterns(spec.match.model), self._route(spec, link, front)) for spec in config.routes]
+        return Snapshot(routes, self._current.copy(), listeners, chains((), front))
+
+    def _route(self, spec: RouteConfig, link: RouteLinker, front: tuple[Policy, ...]) -> Route:
         stand_ins = tuple(self._current[name] for name in spec.stand_ins)
-        return Route(spec.name, link.table(spec), spec.timeout, self._metrics, stand_ins)
+        parts = chains(self._shelf.policies_of(spec), front)
+        return Route(spec.name, link.table(spec, parts.tail), spec.timeout, self._metrics, stand_ins, parts)
 
     def _latest_of(self, pool: Pool) -> Latest:
         """The latest versions in this pool, which must not go back because a snapshot is built."""

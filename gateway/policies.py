@@ -7,19 +7,21 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
 from config.routes import PolicySpec, Route, Target
+from config.schema import Config, Listener
 from policies import Counters, Services, make, unread
 from routing.call import Policy
 from routing.pool import Pool
 from routing.versions import LATEST, Labelled, Latest
 
 Labels = Mapping[str, Mapping[str, str]]
-Key = tuple[str, int]
+Key = tuple[str, str, int]
+"""What has it ("policies", "routes" or "listen"), the name of that, and its place there."""
 
 NO_LABELS: Labels = MappingProxyType({})
 
 
 class Shelf:
-    """One policy for each shared name, and for each place of a route that has one of its own.
+    """One policy for each shared name, and for each place of a route or listener that has one of its own.
 
     `pools` follow the current configuration, `latest` knows the latest versions of a pool, and `labels` are to be set
     with each configuration.
@@ -40,11 +42,16 @@ class Shelf:
 
     def policies_of(self, route: Route) -> tuple[Policy, ...]:
         """The policies of a route, from the outside in."""
-        return tuple(self._get(key, spec) for key, spec in _keyed(route))
+        return tuple(self._get(key, spec) for key, spec in _keyed("routes", route))
 
-    def keep(self, routes: Iterable[Route]) -> None:
-        """Forget what none of these routes has."""
-        kept = {key for route in routes for key, _ in _keyed(route)}
+    def policies_at(self, listener: Listener) -> tuple[Policy, ...]:
+        """Those of a listener, which come before any route's."""
+        return tuple(self._get(key, spec) for key, spec in _keyed("listen", listener))
+
+    def keep(self, config: Config) -> None:
+        """Forget what nothing in this configuration has."""
+        kept = {key for route in config.routes for key, _ in _keyed("routes", route)}
+        kept |= {key for listener in config.listen for key, _ in _keyed("listen", listener)}
         for key in self._made.keys() - kept:
             del self._made[key]
 
@@ -64,6 +71,6 @@ class Shelf:
         return policy
 
 
-def _keyed(route: Route) -> Iterable[tuple[Key, PolicySpec]]:
-    for place, spec in enumerate(route.policies):
-        yield ((spec.name, -1) if spec.name else (route.name, place)), spec
+def _keyed(section: str, owner: Route | Listener) -> Iterable[tuple[Key, PolicySpec]]:
+    for place, spec in enumerate(owner.policies):
+        yield (("policies", spec.name, -1) if spec.name else (section, owner.name, place)), spec

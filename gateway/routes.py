@@ -19,7 +19,7 @@ Labels = Mapping[str, Mapping[str, str]]
 
 class RouteLinker:
     """Links routes to what all of them share. `latest` knows the latest versions of a pool; `random` gives floats in
-    [0, 1); `policies` are those of a route, from the outside in."""
+    [0, 1)."""
 
     def __init__(
         self,
@@ -27,42 +27,41 @@ class RouteLinker:
         latest: Callable[[Pool], Latest],
         labels: Labels,
         random: Callable[[], float],
-        policies: Callable[[Route], Sequence[Policy]] = lambda route: (),
     ) -> None:
         self._pools = pools
         self._latest = latest
         self._labels = labels
         self._random = random
-        self._policies = policies
 
-    def table(self, route: Route) -> Table:
-        """Where the requests of a route go. Raises ValueError for what no checked configuration has: neither `to` nor
-        a share above 0."""
+    def table(self, route: Route, policies: Sequence[Policy] = ()) -> Table:
+        """Where the requests of a route go, and through which policies once that is known. Raises ValueError for what
+        no checked configuration has: neither `to` nor a share above 0."""
+        names = [rule.name or f"rules[{position}]" for position, rule in enumerate(route.rules)]
         rules = [
-            Rule(compile_conditions(rule.when), self._variant(route, rule.name or f"rules[{position}]", rule.to))
-            for position, rule in enumerate(route.rules)
+            Rule(compile_conditions(rule.when), self._variant(route, name, rule.to, policies))
+            for name, rule in zip(names, route.rules, strict=True)
         ]
         if route.split is not None:
-            return Table(rules, self._shares(route))
+            return Table(rules, self._shares(route, policies))
         if route.to is None:
             raise ValueError(f"route {route.name}: expected to or split")
-        return Table(rules, self._variant(route, "", route.to))
+        return Table(rules, self._variant(route, "", route.to, policies))
 
-    def _shares(self, route: Route) -> Shares:
+    def _shares(self, route: Route, policies: Sequence[Policy]) -> Shares:
         assert route.split is not None
         named = route.split.variants
         weights = [Weight(name, share.weight) for name, share in named.items()]
         split = Split(route.split.salt or route.name, weights, route.split.sticky, self._random)
-        variants = tuple(self._variant(route, name, share) for name, share in named.items())
+        variants = tuple(self._variant(route, name, share, policies) for name, share in named.items())
         return Shares(split, variants, tuple(weight for _, weight in weights))
 
-    def _variant(self, route: Route, name: str, target: Target | Share) -> Variant:
+    def _variant(self, route: Route, name: str, target: Target | Share, policies: Sequence[Policy]) -> Variant:
         pool = self._pools[target.pool]
         version = target.version or ""
         versions = self._versions(pool, version)
         fixed = "" if versions is not None else version
         model = target.model or ""
-        chain = link([placed(policy, pool) for policy in self._policies(route)], pool.forward)
+        chain = link([placed(policy, pool) for policy in policies], pool.forward)
         return Variant(route.name, name, pool, chain, model=model, version=fixed, versions=versions)
 
     def _versions(self, pool: Pool, version: str) -> VersionSource | None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
+from types import MappingProxyType
 
 from config.match import Patterns
 from gateway.telemetry.metrics import Cell, Histogram, Metrics
+from routing.call import Handler
+from routing.chains import NO_CHAINS, Chains
 from routing.match import View
 from routing.pool import Pool, unknown_model
 from routing.table import Table, Variant
 from transcoding.status import Code, GatewayError
 
 REMEMBERED_MODELS = 4096
+NO_LISTENERS: Mapping[str, Snapshot] = MappingProxyType({})
 
 
 class Route:
@@ -21,15 +25,27 @@ class Route:
 
     `only` is the variant of all its requests, None when `choose` must say it. `stand_ins` are the pools that take over
     when those of its variants have no endpoint. `in_flight` is the gauge of the route's name, so it goes on counting
-    when the route is built anew.
+    when the route is built anew. `head` are the policies that say who calls, None without any, and `needs_view` says
+    that some policy looks at a request's head; `guards` are those for requests without tensors.
     """
 
-    __slots__ = ("_codes", "_durations", "_metrics", "in_flight", "name", "only", "stand_ins", "table", "timeout")
+    __slots__ = ("_codes", "_durations", "_metrics", "guards", "guards_view", "head", "in_flight", "name", "needs_view",
+                 "only", "stand_ins", "table", "timeout")  # fmt: skip
 
     def __init__(
-        self, name: str, table: Table, timeout: float | None, metrics: Metrics, stand_ins: tuple[Pool, ...] = ()
+        self,
+        name: str,
+        table: Table,
+        timeout: float | None,
+        metrics: Metrics,
+        stand_ins: tuple[Pool, ...] = (),
+        chains: Chains = NO_CHAINS,
     ) -> None:
         self.name = name
+        self.head: Handler | None = chains.head
+        self.needs_view: bool = chains.needs_view
+        self.guards: Handler | None = chains.guards
+        self.guards_view: bool = chains.guards_view
         self.table = table
         self.stand_ins = stand_ins
         self.only: Variant | None = table.only
@@ -81,10 +97,23 @@ class Route:
 
 
 class Snapshot:
-    """Routes by model: exact names at once, globs in order, and what was found is remembered."""
+    """Routes by model: exact names at once, globs in order, and what was found is remembered.
 
-    def __init__(self, routes: Sequence[tuple[Patterns, Route]], pools: dict[str, Pool]) -> None:
+    `listeners` has those listeners, by name, whose requests pass policies of their own before those of the route:
+    snapshots of the same pools in which each route begins with these. `front` are a listener's own policies, for what
+    is about no model that has a route.
+    """
+
+    def __init__(
+        self,
+        routes: Sequence[tuple[Patterns, Route]],
+        pools: dict[str, Pool],
+        listeners: Mapping[str, Snapshot] = NO_LISTENERS,
+        front: Chains = NO_CHAINS,
+    ) -> None:
         self.pools = pools
+        self.listeners = listeners
+        self.front = front
         self.routes = tuple(route for _, route in routes)
         self._found: dict[str, Route] = {}
         self._globs = [(at, patterns.globs) for at, (patterns, _) in enumerate(routes) if patterns.globs is not None]
@@ -92,6 +121,10 @@ class Snapshot:
         for at, (patterns, _) in enumerate(routes):
             for name in patterns.names:
                 self._names.setdefault(name, at)
+
+    def of_listener(self, name: str) -> Snapshot:
+        """What the requests of this listener are answered with."""
+        return self.listeners.get(name, self)
 
     def dispatch(self, model: str) -> Route:
         """The first route whose pattern takes this model. Raises `GatewayError` NOT_FOUND."""

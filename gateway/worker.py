@@ -89,11 +89,14 @@ class DataPlane:
         Raises OSError when a port cannot be opened, and ValueError for a header that may not be forwarded.
         """
         self.snapshot = self._builder.build(world)
+        for listener in self._listeners:
+            listener.snapshot = self.snapshot.of_listener(listener.config.name)
         self.draining = self.draining or world.draining
         if not self.ready:
             for config in world.config.listen:
                 self.forwarding.prepare(config.forward_headers)
                 listener = Listener(config, self._rest, self._grpc, self._metrics)
+                listener.snapshot = self.snapshot.of_listener(config.name)
                 self._listeners.append(listener)
                 await listener.open()
             self.ready = True

@@ -65,7 +65,8 @@ class Services:
     """What policies are given. `clock` tells seconds on the scale of `Call.deadline`, the event loop's time, which is
     CLOCK_MONOTONIC with asyncio and uvloop alike. `pools` and `version_of` follow the current configuration; the latter
     says which version of a model a target means now, and raises `GatewayError` for a label that the model has not.
-    `wall` tells the time of day, in seconds since 1970, for what expires or is told to others.
+    `wall` tells the time of day, in seconds since 1970, for what expires or is told to others; `gauges` are like
+    `counters`, for what may fall.
     `state` is what gateways share, None where there is none; `keys` are the API keys that there are now."""
 
     counters: Counters

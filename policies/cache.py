@@ -23,9 +23,12 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Final, NamedTuple
 
+from msgspec import Meta
+
 from config.fields import MIB, duration, flag, if_given, items, number, size, text
 from config.match import Patterns, compile_patterns
 from config.node import Node
+from config.routes import Pattern
 from policies import Count, Services
 from routing.call import Call, Handler, Reply
 from routing.connectors.grpc_h2 import deadline_exceeded
@@ -57,8 +60,10 @@ class Spec(Node, frozen=True):
 
     ttl: Annotated[float, duration("How long an answer is given as it is")] = 60.0
     stale: Annotated[float, duration("How much longer it is given while a new one is fetched", 0.0)] = 0.0
-    scope: Annotated[Scope, text("Who shares answers: a `tenant`, a `principal`, or all callers, `shared`")] = "tenant"
-    models: Annotated[tuple[str, ...], if_given("Names or globs of the models that it is for", True)] = ("*",)
+    scope: Annotated[
+        Scope, Meta(description="Who shares answers; `shared`: all callers")
+    ] = "tenant"
+    models: Annotated[tuple[Pattern, ...], if_given("Names or globs of the models that it is for", True)] = ("*",)
     memory: Annotated[int, size("Bytes of answers that each worker keeps")] = 64 * MIB
     max_request: Annotated[int, size("A request with inputs of more bytes is passed by")] = 4 * MIB
     max_reply: Annotated[int, size("An answer of more bytes is not kept")] = MIB

@@ -7,31 +7,70 @@ linked once, when a snapshot is built, never per request.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from routing.endpoint import Endpoint
 from routing.identity import NOBODY, Identity
+from routing.limits import StreamLimits
 from routing.match import View
 from transcoding.message import Buffer, InferRequest
 from transcoding.methods import Method
 
+if TYPE_CHECKING:
+    from routing.pool import Pool
+
+
+Prepare = Callable[["Pool", "Call"], Awaitable[None]]
+"""Makes a call ready for a pool, with the model and version that it has then: writes the message if that depends on
+these, and raises `GatewayError` for a call that must not be sent there."""
+
+
+class Exchange(Protocol):
+    """How a call is carried whose answer is a stream of messages. The chain of policies goes around its beginning: the
+    handler at the end returns when the first message of the answer has come, and raises what comes in its place, so
+    that a policy which only awaits `next` may send the call elsewhere as if it were unary. The messages are the
+    exchange's, and so is the rest of the answer: `limits` hold for it too, and `at_end` tells when it is over.
+    """
+
+    limits: StreamLimits
+    spent: bool
+    """The call must not be sent again: its client has heard something of an answer, or later requests have passed."""
+
+    def at(self, pool: Pool, call: Call) -> Endpoint | None:
+        """Where this exchange would rather be than where the pool would choose, if the call may go there."""
+        ...
+
+    async def ask(self, pool: Pool, call: Call, endpoint: Endpoint) -> None:
+        """Send the call to this endpoint, once more after a failure; the first message has come when it returns.
+        Raises `GatewayError`."""
+        ...
+
+    def at_end(self, done: Callable[[], None]) -> None:
+        """Have `done` called when the answer is over, whatever ended it: for what a policy holds until then."""
+        ...
+
 
 class Call:
-    """One unary request in flight.
+    """One request in flight, which has one answer, or with an `exchange` a stream of them.
 
     `message` is a whole gRPC message with its 5-byte prefix, as one buffer or several to be written in order.
     `metadata` is an encoded HPACK fragment that travels upstream. `deadline` is in the event loop's time, None for
     none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint. `hash_key` is what the
     pool's picker wants to know of it, if anything. `route` and `variant` are names of the configuration, `principal`
-    who calls. `idempotent` is the route's word that executing it twice does no harm. `attempts` counts how often it was
-    sent, `deaths` how often the endpoint ended while it had it; endpoints in `tried` are not asked again. `caller` is
-    who calls, and `view` what its head says (None where no policy of the route asks for it); `infer` is the request as
-    tensors where somebody has read them already; `told` are fields for the answer, which `tell` adds to.
+    who calls. `prepare` is awaited before it is sent to any pool. `idempotent` is the route's word that executing it
+    twice does no harm. `attempts` counts how often it was sent, `deaths` how often the endpoint ended while it had it;
+    endpoints in `tried` are not asked again. `caller` is who calls, and `view` what its head says (None where no policy
+    of the route asks for it); `infer` is the request as tensors where somebody has read them already; `told` are fields
+    for the answer, which `tell` adds to.
+
+    `proceed` is what is behind a head chain, the policies up to the last one that says who calls: reading the request,
+    choosing its variant, and the rest of the policies. Until then `message` is empty, and `model` and `version` are
+    what the client asked for.
     """
 
-    __slots__ = ("attempts", "caller", "deadline", "deaths", "endpoint", "hash_key", "idempotent", "infer", "message",
-                 "metadata", "method", "model", "principal", "route", "sequence", "sequence_end", "sequence_start",
-                 "told", "tried", "variant", "version", "view")  # fmt: skip
+    __slots__ = ("attempts", "caller", "deadline", "deaths", "endpoint", "exchange", "hash_key", "idempotent", "infer",
+                 "message", "metadata", "method", "model", "prepare", "principal", "proceed", "route", "sequence",
+                 "sequence_end", "sequence_start", "told", "tried", "variant", "version", "view")  # fmt: skip
 
     def __init__(
         self,
@@ -69,6 +108,15 @@ class Call:
         self.view: View | None = None
         self.infer: InferRequest | None = None
         self.told: list[tuple[bytes, bytes]] | None = None
+        self.proceed: Handler | None = None
+        self.prepare: Prepare | None = None
+        self.exchange: Exchange | None = None
+
+    @property
+    def due(self) -> float | None:
+        """When an answer, or the first message of one, must be there: the deadline, or an earlier time that the limits
+        of a stream say. In the event loop's time, None for never."""
+        return self.deadline if self.exchange is None else self.exchange.limits.first_due(self.deadline)
 
     def tell(self, name: bytes, value: bytes) -> None:
         """Add a field to the answer: a header of HTTP, metadata of gRPC; the name in lower case."""
@@ -83,7 +131,8 @@ class Call:
         return self
 
     def again(self) -> Call:
-        """The same request as a call of its own, to be sent beside this one: not to where this one was."""
+        """The same request as a call of its own, to be sent beside this one: not to where this one was. What either is
+        told goes into the one answer."""
         other = Call(
             self.method,
             self.model,
@@ -97,8 +146,11 @@ class Call:
             variant=self.variant,
         )
         other.tried = self.tried if self.endpoint is None else (*self.tried, self.endpoint)
-        other.principal, other.idempotent = self.principal, self.idempotent
+        other.principal, other.idempotent, other.prepare = self.principal, self.idempotent, self.prepare
         other.caller, other.view, other.infer = self.caller, self.view, self.infer
+        if self.told is None:
+            self.told = []
+        other.told = self.told
         other.sequence_start, other.sequence_end = self.sequence_start, self.sequence_end
         return other
 
@@ -108,7 +160,8 @@ class Call:
 
 
 class Reply:
-    """A unary answer: one gRPC message with its 5-byte prefix."""
+    """An answer: one gRPC message with its 5-byte prefix. Of a call with an exchange it is empty: the messages are the
+    exchange's."""
 
     __slots__ = ("endpoint", "framed")
 
@@ -134,12 +187,49 @@ class Policy(Protocol):
         ...
 
 
+class Authenticating(Policy, Protocol):
+    """A policy of identity (`identifies`), one of several ways to say who calls."""
+
+    hides: bytes
+    """The header that it never lets through, in lower case; b"" for none that could pass anyhow."""
+
+    def or_else(self, call: Call, next: Handler, otherwise: Handler, /) -> Awaitable[Reply]:
+        """Answer the call by `next` if its credential is there, by `otherwise` if not."""
+        ...
+
+    def passed_by(self, call: Call, next: Handler, /) -> Awaitable[Reply]:
+        """Answer a call whose caller another policy knows already."""
+        ...
+
+
 def link(policies: Sequence[Policy], handler: Handler) -> Handler:
-    """The chain `policies[0] → policies[1] → … → handler`, linked once."""
+    """The chain `policies[0] → policies[1] → … → handler`, linked once.
+
+    Policies of identity are alternatives: the first whose credential is there decides, those behind it are passed by,
+    and only the last one refuses whoever shows none at all.
+    """
+    known = unknown = handler  # the chain for a caller who is known, and for one who is not yet
     for policy in reversed(policies):
-        handler = _around(policy, handler)
-    return handler
+        if getattr(policy, "identifies", False):
+            way = cast(Authenticating, policy)
+            unknown = _around(policy, known) if unknown is known else _either(way, known, unknown)
+            known = _around(way.passed_by, known) if way.hides else known
+        elif unknown is known:
+            known = unknown = _around(policy, known)
+        else:
+            known, unknown = _around(policy, known), _around(policy, unknown)
+    return unknown
 
 
-def _around(policy: Policy, inner: Handler) -> Handler:
+def _around(policy: Callable[[Call, Handler], Awaitable[Reply]], inner: Handler) -> Handler:
     return lambda call: policy(call, inner)
+
+
+def _either(policy: Authenticating, known: Handler, unknown: Handler) -> Handler:
+    return lambda call: policy.or_else(call, known, unknown)
+
+
+def proceed(call: Call) -> Awaitable[Reply]:
+    """The handler at the end of a head chain."""
+    assert call.proceed is not None
+    return call.proceed(call)

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 from config.match import Patterns, compile_patterns
 from config.regex import Regex, compile_regex
 from config.routes import Condition
+from routing.identity import Certificate
 
 REST, GRPC = "rest", "grpc"
 INFER, STREAM, GENERATE = "infer", "stream", "generate"
@@ -30,9 +31,10 @@ LONGEST_REMEMBERED = 256
 class View:
     """What rules and splits see of a request. `headers` has lower-case names, repeated ones joined with a comma; `api`
     is "rest" or "grpc", `method` "infer", "stream" or "generate"; `address` is the client's as text, `principal` who it
-    is known to be, `sequence` the stateful sequence that the request belongs to, each "" where there is none."""
+    is known to be, `sequence` the stateful sequence that the request belongs to, each "" where there is none;
+    `certificate` is what the client's certificate says, None without a verified one."""
 
-    __slots__ = ("address", "api", "headers", "method", "model", "principal", "sequence")
+    __slots__ = ("address", "api", "certificate", "headers", "method", "model", "principal", "sequence")
 
     def __init__(
         self,
@@ -51,6 +53,7 @@ class View:
         self.address = address
         self.sequence = sequence
         self.principal = principal
+        self.certificate: Certificate | None = None
 
     def __repr__(self) -> str:
         return f"<View {self.api} {self.method} {self.model!r} from {self.address or 'nowhere'}>"

@@ -22,6 +22,9 @@ ID_LENGTH: Final = 12
 SECRET_LENGTH: Final = 43
 CHECK_LENGTH: Final = 6
 LENGTH: Final = len(PREFIX) + ID_LENGTH + SECRET_LENGTH + CHECK_LENGTH + 3
+_BEGINS: Final = f"{PREFIX}_".encode()
+_ID_AT: Final = len(_BEGINS)
+_SECRET_AT: Final = _ID_AT + ID_LENGTH + 1
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 Standing = Literal["valid", "early", "expired", "revoked"]
@@ -113,6 +116,14 @@ def read(text: str) -> Shown | None:
     if len(parts) != 3 or parts[0] != PREFIX or len(parts[1]) != ID_LENGTH or check != _check(head):
         return None
     return Shown(parts[1], parts[2].encode())
+
+
+def parts(shown: bytes) -> Shown | None:
+    """The same at a quarter of the cost, without looking at the check: for the path of a request, where a key with a
+    slip is refused like any that is wrong."""
+    if len(shown) != LENGTH or shown[:_ID_AT] != _BEGINS or shown[_SECRET_AT - 1] != 0x5F or not shown.isascii():
+        return None
+    return Shown(shown[_ID_AT : _SECRET_AT - 1].decode("ascii"), shown[_SECRET_AT : _SECRET_AT + SECRET_LENGTH])
 
 
 def digest_of(secret: bytes) -> bytes:

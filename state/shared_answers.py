@@ -5,8 +5,9 @@ it to the first that asks. So of many gateways that ask the same at once one goe
 lease ends by itself, should its holder be gone.
 
 Whoever looks here waits no longer than `timeout` for the store, and not at all while that is known to be away; one that
-is full is read, and written to again after `REST` seconds. Keys are `cache:answer:{digest.stamp}` and `cache:lease:{digest.stamp}`, where the stamp is that of the ledger: answers of an
-earlier load, or from before a purge, are not found again and expire.
+is full is read, and written to again after `REST` seconds. Keys are `cache:answer:{digest.stamp}` and
+`cache:lease:{digest.stamp}`, where the stamp is that of the ledger: answers of an earlier load, or from before a purge,
+are not found again and expire.
 """
 
 from __future__ import annotations

@@ -99,3 +99,11 @@ def visible_parameters(reply: InferReply) -> Parameters:
 def encode_error(message: str) -> bytes:
     """`{"error": "..."}`, the body of every failure."""
     return orjson.dumps({"error": message.encode("utf-8", "replace").decode()})
+
+
+def encode_problem(error: GatewayError, title: str) -> bytes:
+    """The same with the members of a problem detail beside it (RFC 9457 §3.1). A problem without a type of its own has
+    no meaning beyond its status (§4.2.1)."""
+    text = error.message.encode("utf-8", "replace").decode()
+    status = {"type": "about:blank", "title": title, "status": error.http_status, "detail": text}
+    return orjson.dumps({"error": text, **status, **(error.problem or {})})

@@ -92,7 +92,9 @@ class Plane:
             config, self._metrics, self.withdrawals, self._told, self.refresh, ground, self.fleet.gpu_memory
         )
         sources = {**self.keepers.sources(), **(sources or {})}
-        self._pollers = Pollers(config.pools, self._changed, self._metrics, client, self.fleet.paged, sources)
+        self._pollers = Pollers(
+            config.pools, self._changed, self._metrics, client, self.fleet.paged, sources, cached(config)
+        )
         self._workers = {index: _Worker() for index in range(workers)}
         self._publishers: list[Callable[[World], None]] = []
         self._pools: dict[str, tuple[EndpointState, ...]] = {}
@@ -289,6 +291,12 @@ class Plane:
     def _tell(self) -> None:
         for listener in self._listeners:
             listener()
+
+
+def cached(config: Config) -> frozenset[str]:
+    """The pools of which answers are kept: those must not outlive the load of a model that they are of."""
+    routes = [route for route in config.routes if any(policy.kind == "cache" for policy in route.policies)]
+    return frozenset(pool for route in routes for pool in route.pools)
 
 
 def _source(worker: int) -> str:

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from config.schema import Endpoint, Pool
@@ -53,7 +53,8 @@ class Client(Protocol):
 
 class EndpointPoller:
     """Polls one endpoint of one pool until closed, and calls `changed` when the workers need to know. `paged` says
-    whether its metrics page tells when models come and go."""
+    whether its metrics page tells when models come and go, which it does not of one that is loaded again in its place:
+    an endpoint that is `watched` for that is asked for its index all the same."""
 
     def __init__(
         self,
@@ -65,6 +66,7 @@ class EndpointPoller:
         changed: Callable[[], None],
         metrics: Metrics,
         paged: Callable[[str], bool],
+        watched: bool = False,
     ) -> None:
         self.endpoint = endpoint
         self.inventory = Inventory(endpoint.address, settings.readiness)
@@ -74,6 +76,7 @@ class EndpointPoller:
         self._slots = slots
         self._changed = changed
         self._paged = paged
+        self._watched = watched
         self._index_due = 0.0
         labels = (pool, endpoint.address)
         self._ready = metrics.gauge("penstock_endpoint_ready", labels)
@@ -138,7 +141,8 @@ class EndpointPoller:
     async def _poll(self, asked: bool) -> Poll:
         self._wanted.clear()
         now = asyncio.get_running_loop().time()
-        if not asked and now < self._index_due and self._paged(self.endpoint.address) and self.inventory.settled:
+        may_skip = self.inventory.settled and not self._watched and self._paged(self.endpoint.address)
+        if not asked and now < self._index_due and may_skip:
             return await self._client.live(self._readiness.timeout)
         poll = await self._client.poll(self._readiness.timeout)
         self._index_due = now + HEARTBEAT if poll.models is not None else 0.0
@@ -228,7 +232,8 @@ class PoolPollers:
 
 class Pollers:
     """The pollers of all pools. An endpoint in two pools is polled for each, by that pool's settings. `sources` are
-    those of the pools that do not say themselves where their endpoints are."""
+    those of the pools that do not say themselves where their endpoints are, and `watched` names the pools of which it
+    matters when a model is loaded again."""
 
     def __init__(
         self,
@@ -238,12 +243,15 @@ class Pollers:
         client: Callable[[str], Client] = TritonClient,
         paged: Callable[[str], bool] = lambda address: False,
         sources: Mapping[str, Source] | None = None,
+        watched: Collection[str] = (),
     ) -> None:
         slots = asyncio.Semaphore(CONCURRENT_POLLS)
 
         def follow(name: str, pool: Pool) -> PoolPollers:
             def made(one: Endpoint) -> EndpointPoller:
-                return EndpointPoller(name, one, pool, client(one.address), slots, changed, metrics, paged)
+                return EndpointPoller(
+                    name, one, pool, client(one.address), slots, changed, metrics, paged, name in watched
+                )
 
             return PoolPollers(name, (sources or {}).get(name) or source_of(pool), made, changed)
 

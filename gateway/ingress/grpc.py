@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.ingress.aside import inflate_message
@@ -17,7 +18,8 @@ from gateway.ingress.grpc_message import (
     unpinned,
 )
 from gateway.ingress.listener import NEVER
-from transcoding.grpc_framing import MessageReader, encode_message, trailers_block
+from gateway.ingress.refusal import error_trailers
+from transcoding.grpc_framing import MessageReader, encode_message
 from transcoding.http2 import hpack
 from transcoding.http2.errors import ErrorCode
 from transcoding.http2.flow import HIGH_WATER
@@ -247,6 +249,10 @@ class GrpcStream:
             self._answering = True
             self._stream.send_headers(REPLY_HEAD)
 
+    def tell(self, fields: Sequence[tuple[bytes, bytes]]) -> None:
+        """Have the answer say this too."""
+        self.told += hpack.encode(fields)
+
     def send(self, message: Buffer) -> None:
         """One message of a streaming answer."""
         if not self.ended:
@@ -275,7 +281,7 @@ class GrpcStream:
         the error is the whole answer."""
         if self.ended:
             return
-        trailers = trailers_block(error.code, error.message) + self.told
+        trailers = error_trailers(error) + self.told
         self._stream.send_headers(trailers if self._answering else REPLY_HEAD + fields + trailers, True)
         if self._stream.remote_open and not self._stream.queued:  # a reset would drop what is queued, trailers too
             self._stream.reset(ErrorCode.NO_ERROR)

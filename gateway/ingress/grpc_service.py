@@ -1,21 +1,17 @@
-"""What gRPC methods do: unary ones are answered here, streaming ones have sessions.
-
-Inference messages pass through unparsed: a scanner reads model, version and sequence from the protobuf wire, a
-version that the route chose is appended, and the tensors are never looked at.
-"""
+"""What gRPC methods do: inference is `grpc_infer`'s, streaming ones have sessions, and the rest is answered here."""
 
 from __future__ import annotations
 
-from time import perf_counter
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn
 
-from gateway.ingress.grpc_message import PREFIX_BYTES, sequence_of
-from gateway.snapshot import code_of
-from routing.call import Call
+from gateway.admission import Visit, admitted, is_open, unknown
+from gateway.ingress.grpc_infer import GrpcInference
+from gateway.ingress.grpc_message import PREFIX_BYTES
 from routing.connectors.grpc_h2 import deadline_exceeded, min_deadline
-from routing.match import GRPC, INFER, View
+from routing.match import GRPC
 from transcoding.dialects import oip_grpc
-from transcoding.grpc_framing import encode_message, prefix
+from transcoding.grpc_framing import encode_message
 from transcoding.message import Buffer
 from transcoding.methods import Method
 
@@ -40,68 +36,48 @@ class GrpcService:
             raise deadline_exceeded()
         payload = framed[PREFIX_BYTES:] if len(framed) < 4096 else memoryview(framed)[PREFIX_BYTES:]
         if method.kind == "infer":
-            return await self._infer(method, head, framed, payload, stream, deadline)
+            envelope = oip_grpc.scan_request(payload)
+            route = stream.listener.snapshot.find(envelope.model)
+            if route is None:
+                return await self._unknown(method, envelope.model, head, stream)
+            infer = GrpcInference(self._plane, route, method, head, envelope, framed, payload, stream)
+            return await infer.answer(deadline)
         if (limit := stream.listener.deadlines.request) is not None:
             deadline = min_deadline(deadline, self._loop.time() + limit)
-        return encode_message((await self._plane.management.answer(method, bytes(payload), deadline),))
+        return encode_message((await self._manage(method, head, bytes(payload), stream, deadline),))
 
-    async def _infer(
-        self, method: Method, head: Head, framed: Buffer, payload: Buffer, stream: GrpcStream, until: float | None
-    ) -> Buffer:
-        envelope = oip_grpc.scan_request(payload)
-        asked, listener = envelope.model, stream.listener
-        route = self._plane.snapshot.dispatch(asked)
-        variant = route.only
-        route.in_flight.value += 1
-        started, code = perf_counter(), 0
+    async def _unknown(self, method: Method, model: str, head: Head, stream: GrpcStream) -> NoReturn:
+        visit = visit_of(head, stream)
         try:
-            deadline = route.deadline(self._loop, listener.deadlines.request, until)
-            sequence = sequence_of(envelope) if envelope.parameters else ""
-            if variant is None:
-                variant = route.choose(View(GRPC, INFER, asked, head.metadata, stream.address, sequence))
-            model, version, told = asked, envelope.version, variant.told
-            if variant.alters:
-                model, version, told = variant.resolve(model, version)
-            if listener.tells:
-                stream.told = told.block
-            if envelope.classified:
-                await self._plane.guard.check_classified(variant.pool, model, version, envelope.classified, deadline)
-            message: tuple[Buffer, ...] = (framed,)
-            if variant.alters:
-                parts = oip_grpc.set_target(payload, variant.model, version)
-                message = (prefix(sum(map(len, parts))), *parts)
-            call = Call(
-                method,
-                model,
-                version,
-                message,
-                metadata=self._plane.forwarding.of_head(head, listener.config.forward_headers),
-                deadline=deadline,
-                sequence=sequence,
-                route=route.name,
-                variant=variant.name,
-            )
-            if sequence:
-                call.mark(envelope.parameters)
-            if (keyed := variant.pool.hash_key) is not None:
-                call.hash_key = keyed.of(head.metadata, payload)
-            reply = await variant.handler(call)
-            if call.variant != variant.name and listener.tells:
-                stream.told = variant.elsewhere(call).block
-        except BaseException as error:
-            code = code_of(error)
-            raise
+            await unknown(visit, method, model)
         finally:
-            route.finish("inference", code, started, "" if variant is None else variant.name)
-        return reply.framed
+            stream.tell(visit.told)
+
+    async def _manage(
+        self, method: Method, head: Head, message: bytes, stream: GrpcStream, deadline: float | None
+    ) -> bytes:
+        visit = visit_of(head, stream)
+        work = partial(self._plane.management.answer, method, message, deadline)
+        try:
+            return await admitted(visit, method, *method.target(message), deadline, work)
+        finally:
+            stream.tell(visit.told)
 
     def open_session(self, method: Method, head: Head, stream: GrpcStream) -> Session:
         """The session of a streaming method."""
+        from gateway.ingress.grpc_guarded import GuardedSession
         from gateway.ingress.grpc_stream import InferSession
         from gateway.ingress.watch import ReflectionSession, WatchSession
 
         if method.kind == "stream":
             return InferSession(self._plane, head, stream)
-        if method.kind == "reflection":
-            return ReflectionSession(self._plane, stream)
-        return WatchSession(self._plane, stream)
+        session = ReflectionSession if method.kind == "reflection" else WatchSession
+        begin = partial(session, self._plane, stream)
+        if is_open(method, stream.listener):
+            return begin()
+        return GuardedSession(stream, visit_of(head, stream), method, begin)
+
+
+def visit_of(head: Head, stream: GrpcStream) -> Visit:
+    """A call as policies of listeners see it."""
+    return Visit(stream.listener, GRPC, head.metadata, stream.address, [])

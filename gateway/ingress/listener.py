@@ -17,6 +17,7 @@ from config.schema import Listener as ListenerConfig
 from gateway.ingress.exchange import BODY_BYTES_PER_SECOND, Service
 from gateway.ingress.handshakes import refuse_handshakes, unaccepted
 from gateway.ingress.http1_known import KnownHeads
+from gateway.snapshot import Snapshot
 from gateway.telemetry.metrics import Metrics
 from routing.tasks import spawn
 
@@ -56,7 +57,7 @@ class OpenConnection(Protocol):
 
 
 class Listener:
-    """The state that all connections of one listener share."""
+    """The state that all connections of one listener share. `snapshot` is what its requests are answered with now."""
 
     def __init__(self, config: ListenerConfig, rest: Service, grpc: GrpcService, metrics: Metrics) -> None:
         self.config = config
@@ -65,6 +66,7 @@ class Listener:
         self.rest = rest
         self.grpc = grpc
         self.known_heads = KnownHeads()
+        self.snapshot = Snapshot((), {})
         self.apis = frozenset(config.apis)
         self.tells = config.tell_route
         self.loop = asyncio.get_running_loop()

@@ -1,39 +1,33 @@
 """Triton's REST API: from a whole HTTP request to a response.
 
-Inference goes JSON → hub → protobuf bytes → route → protobuf bytes → hub → JSON, with binary tensors as views.
-Everything else becomes the gRPC method that does it and is answered by `gateway.management`.
+Inference is `gateway.ingress.rest_infer`'s. Everything else becomes the gRPC method that does it and is answered by
+`gateway.management`.
 """
 
 from __future__ import annotations
 
 import logging
-from time import perf_counter
 from typing import TYPE_CHECKING
 
-from gateway.ingress.aside import inflate_aside
-from gateway.ingress.exchange import EVENTS, JSON, OCTETS, Field, Request, Response
-from gateway.ingress.generate import Generation, framed, sequence_of
-from gateway.ingress.grpc_message import too_much_waits
+from gateway.admission import Visit, admitted, unknown
+from gateway.ingress.exchange import EVENTS, JSON, Request, Response
+from gateway.ingress.generate import Generation
 from gateway.ingress.listener import Listener
-from gateway.snapshot import code_of
-from routing.call import Call
-from routing.match import GENERATE, INFER, REST, View
-from routing.table import NOTHING_TOLD
-from transcoding.compression import choose_encoding, deflate, inflate
-from transcoding.dialects import oip_grpc, oip_json
+from gateway.ingress.refusal import error_response
+from gateway.ingress.rest_infer import RestInference, body_of
+from gateway.snapshot import Route
+from routing.match import GENERATE, REST, View
+from transcoding.dialects import oip_paths
 from transcoding.dialects.oip_management import OPERATIONS
-from transcoding.dialects.oip_paths import Match, MethodNotAllowed, route
-from transcoding.message import Buffer, Content
+from transcoding.dialects.oip_paths import Match
 from transcoding.methods import BY_NAME
 from transcoding.status import Code, Fault, GatewayError, invalid
 
 if TYPE_CHECKING:
     from gateway.worker import DataPlane
 
-log = logging.getLogger(__name__)
-
 MODEL_INFER = BY_NAME["ModelInfer"]
-LENGTH = b"inference-header-content-length"
+log = logging.getLogger(__name__)
 
 
 class RestService:
@@ -52,7 +46,9 @@ class RestService:
             if match.api not in listener.apis:
                 raise GatewayError(Code.NOT_FOUND, "Not Found")
             if match.operation == "infer":
-                return await self._infer(match, request, listener, address)
+                found = listener.snapshot.find(match.model)
+                if found is not None:
+                    return await RestInference(self._plane, found, match, request, listener, address).answer()
             return await self._other(match, request, listener, address)
         except GatewayError as error:
             return error_response(error)
@@ -61,86 +57,43 @@ class RestService:
             return error_response(GatewayError(Code.INTERNAL, "internal error", fault=Fault.GATEWAY))
 
     async def _other(self, match: Match, request: Request, listener: Listener, address: str) -> Response:
-        limit = listener.deadlines.request
-        if match.operation in ("generate", "generate_stream"):
-            return await self._generate(match, request, listener, address)
-        operation = OPERATIONS[match.operation]
-        message = operation.encode(match, await body_of(request, listener))
-        deadline = None if limit is None else self._loop.time() + limit
-        body = operation.render(await self._plane.management.answer(operation.method, message, deadline))
-        return Response(200, (body,), JSON if body else b"")
-
-    # inference --------------------------------------------------------------------------------------------------------
-
-    async def _infer(self, match: Match, request: Request, listener: Listener, address: str) -> Response:
-        headers = request.headers
-        plane = self._plane
-        route = plane.snapshot.dispatch(match.model)
-        variant = route.only
-        route.in_flight.value += 1
-        started = perf_counter()
-        code = inflated = 0
-        told = NOTHING_TOLD
+        visit = Visit(listener, REST, request.headers, address, [])
         try:
-            deadline = route.deadline(self._loop, listener.deadlines.request)
-            body = request.body
-            if b"content-encoding" in headers:
-                body = await body_of(request, listener)
-                inflated = hold(listener, len(body))
-            length = json_length(headers, body) if LENGTH in headers or not body else None
-            infer = oip_json.decode_request(body, length, match.model, match.version) if length != 0 else None
-            if variant is None:
-                sequence = "" if infer is None else sequence_of(infer)
-                variant = route.choose(View(REST, INFER, match.model, headers, address, sequence))
-            model, version, told = match.model, match.version, variant.told
-            if variant.alters:
-                model, version, told = variant.resolve(model, version)
-            if infer is None:
-                signature = await plane.signatures.get(variant.pool, model, version, deadline)
-                infer = oip_json.decode_raw(body, model, version, signature)
-            elif variant.alters:
-                infer.model, infer.version = model, version
-            if infer.outputs:
-                await plane.guard.check_outputs(variant.pool, infer, deadline)
-            call = Call(
-                MODEL_INFER,
-                model,
-                version,
-                framed(oip_grpc.encode_request(infer)),
-                metadata=plane.forwarding.fragment(request, listener.config.forward_headers),
-                deadline=deadline,
-                sequence=sequence_of(infer),
-                route=route.name,
-                variant=variant.name,
-            )
-            if call.sequence:
-                call.mark(infer.parameters or {})
-            if (keyed := variant.pool.hash_key) is not None:
-                call.hash_key = keyed.of(headers, infer)
-            reply = oip_grpc.decode_reply((await variant.handler(call)).payload)
-            told = told if call.variant == variant.name else variant.elsewhere(call)
-            response = rendered(*oip_json.encode_reply(reply, infer), headers)
+            if match.operation in ("infer", "generate", "generate_stream"):
+                found = listener.snapshot.find(match.model)
+                if found is not None:
+                    return await self._generate(found, match, request, listener, address)
+                await unknown(visit, MODEL_INFER, match.model)
+            response = await self._manage(match, request, visit)
         except GatewayError as error:
-            code = error.code
             response = error_response(error)
-        except BaseException as error:
-            code = code_of(error)
-            raise
-        finally:
-            listener.buffered -= inflated
-            route.finish("inference", code, started, "" if variant is None else variant.name)
-        if listener.tells:
-            response.told = told
+        if visit.told:
+            response.fields = (*response.fields, *visit.told)
         return response
+
+    async def _manage(self, match: Match, request: Request, visit: Visit) -> Response:
+        listener, operation = visit.listener, OPERATIONS[match.operation]
+        limit = listener.deadlines.request
+        deadline = None if limit is None else self._loop.time() + limit
+
+        async def work() -> bytes:
+            message = operation.encode(match, await body_of(request, listener))
+            return await self._plane.management.answer(operation.method, message, deadline)
+
+        answer = await admitted(visit, operation.method, match.model, match.version, deadline, work)
+        body = operation.render(answer)
+        return Response(200, (body,), JSON if body else b"")
 
     # generate ---------------------------------------------------------------------------------------------------------
 
-    async def _generate(self, match: Match, request: Request, listener: Listener, address: str) -> Response:
+    async def _generate(
+        self, route: Route, match: Match, request: Request, listener: Listener, address: str
+    ) -> Response:
         if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise invalid("Unsupported content-encoding, only 'identity' is supported.")
         metadata = self._plane.forwarding.fragment(request, listener.config.forward_headers)
         view = View(REST, GENERATE, match.model, request.headers, address)
-        generation = Generation(self._plane, match, request.body, metadata, view)
+        generation = Generation(self._plane, route, match, request.body, metadata, view)
         try:
             await generation.start(listener.deadlines.request)
             if match.operation == "generate":
@@ -151,87 +104,20 @@ class RestService:
             response = error_response(error)
         if listener.tells:
             response.told = generation.told
+        if generation.call.told:
+            response.fields = (*response.fields, *generation.call.told)
         return response
-
-
-async def body_of(request: Request, listener: Listener) -> Content:
-    """The body without its content coding. Raises `GatewayError`: 415 for a coding other than gzip and deflate, as RFC
-    9110 §15.5.16 has it where Triton says 501, and 413 when it is too large."""
-    encoding = request.headers.get(b"content-encoding", b"identity").lower()
-    if encoding == b"identity":
-        return request.body
-    if encoding not in (b"gzip", b"deflate"):
-        raise GatewayError(Code.UNIMPLEMENTED, "Unsupported compression type", http_status=415)
-    return await inflate_aside(inflate, memoryview(request.body), encoding.decode(), listener.limits.inflated_bytes)
-
-
-def json_length(headers: dict[bytes, bytes], body: Content) -> int | None:
-    """How many bytes of a body are JSON, as its header says; None for all. Raises `GatewayError`."""
-    length = headers.get(LENGTH)
-    if length is None:
-        if not body:
-            raise invalid("request body: expected a JSON object, got an empty body")
-        return None
-    if not length.isdigit() or len(length) > 18:
-        raise invalid(f"inference-header-content-length: expected a number, got '{length[:32].decode('latin-1')}'")
-    size = int(length)
-    if size > len(body):
-        raise invalid(f"inference header size should be in range (0, {len(body)}), got: {size}")
-    return size
 
 
 def match_of(request: Request) -> Match | GatewayError:
     """What a request's target asks for, kept with a head that repeats."""
     memo = request.memo
     if memo is None:
-        return route(request.method, request.target)
+        return oip_paths.route(request.method, request.target)
     match = memo.match
     if type(match) is not Match:
-        found = route(request.method, request.target)
+        found = oip_paths.route(request.method, request.target)
         if type(found) is not Match:
             return found
         match = memo.match = found
     return match
-
-
-def hold(listener: Listener, size: int) -> int:
-    """Count `size` bytes that were inflated among those that the worker holds; the caller takes them off again. Raises
-    `GatewayError` 503 when that is too many."""
-    if listener.buffered + size > listener.limits.buffered_bytes:
-        raise too_much_waits()
-    listener.buffered += size
-    return size
-
-
-def ihcl(text: bytes) -> Field:
-    """The header that says where binary tensors begin."""
-    return (b"Inference-Header-Content-Length", b"%d" % len(text))
-
-
-def rendered(text: bytes, tail: list[Buffer], headers: dict[bytes, bytes]) -> Response:
-    """The response with this JSON and these binary tensors, as the request's headers want it."""
-    if b"accept-encoding" in headers:
-        return compressed(text, tail, headers[b"accept-encoding"])
-    return Response(200, (text, *tail), OCTETS, (ihcl(text),)) if tail else Response(200, (text,))
-
-
-def compressed(text: bytes, tail: list[Buffer], accept: bytes) -> Response:
-    """The response in the coding that the client prefers. The length of the JSON part is that before compression."""
-    encoding = choose_encoding(accept)
-    extra: tuple[Field, ...] = (ihcl(text),) if tail else ()
-    kind = OCTETS if tail else JSON
-    if encoding is None:
-        return Response(200, (text, *tail), kind, extra)
-    return Response(200, (deflate([text, *tail], encoding),), kind, (*extra, (b"Content-Encoding", encoding.encode())))
-
-
-def error_response(error: GatewayError) -> Response:
-    """An error as Triton's clients read it."""
-    extra: list[Field] = []
-    if error.retry_after is not None:
-        extra.append((b"Retry-After", b"%d" % max(1, round(error.retry_after))))
-    if isinstance(error, MethodNotAllowed):
-        extra.append((b"Allow", error.allow))
-    elif error.http_status == 415:
-        extra.append((b"Accept-Encoding", b"gzip, deflate"))
-    return Response(error.http_status, (oip_json.encode_error(error.message),), JSON, extra)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from routing.call import Call
 from routing.connectors.streaming import StreamAttempt
 from routing.endpoint import Endpoint
-from routing.fleet import Lease
 from transcoding.message import Buffer
 from transcoding.status import GatewayError
 
 if TYPE_CHECKING:
-    from routing.pool import Pool
+    from gateway.ingress.grpc_request import StreamRequest
 
 
 class Session(Protocol):
@@ -31,42 +28,60 @@ class Session(Protocol):
 
 
 class Upstream:
-    """The session's stream at one endpoint of `pool`, opened by `opener`. `outstanding` requests wait there for their
-    last response, each with a lease: they count as load until they end, and no longer."""
+    """The session's stream at one endpoint; `closing` once it will send no more requests there. `outstanding` requests
+    wait for their last response."""
 
-    __slots__ = ("_leases", "_session", "attempt", "endpoint", "opener", "pool")
+    __slots__ = ("_session", "_waiting", "attempt", "closing", "endpoint", "outstanding")
 
-    endpoint: Endpoint
     attempt: StreamAttempt
 
-    def __init__(self, session: Session, pool: Pool, opener: Call) -> None:
-        self.pool = pool
-        self.opener = opener
+    def __init__(self, session: Session, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.closing = False
+        self.outstanding = 0
         self._session = session
-        self._leases: deque[tuple[Lease, Call]] = deque()
+        self._waiting: dict[str, deque[StreamRequest]] = {}
 
-    @property
-    def outstanding(self) -> int:
-        """Requests that wait for their last response."""
-        return len(self._leases)
+    def add(self, request: StreamRequest) -> None:
+        """It waits here from now on."""
+        self.outstanding += 1
+        waiting = self._waiting.get(request.id)
+        if waiting is None:
+            self._waiting[request.id] = deque((request,))
+        else:
+            waiting.append(request)
 
-    def send(self, call: Call, message: Sequence[Buffer]) -> None:
-        """One request, with its prefix."""
-        self._leases.append((self.endpoint.take(call), call))
-        self.attempt.send(message)
+    def of(self, id: str) -> StreamRequest | None:
+        """Whose response has this id: of those that share one, the first that is not done. That of an endpoint which
+        does not repeat ids is taken for the first request's of all."""
+        waiting = self._waiting.get(id)
+        if waiting is None:
+            waiting = next(iter(self._waiting.values()), None)
+        return None if waiting is None else waiting[0]
 
-    def judge(self, error: GatewayError | None) -> None:
-        """The oldest request was answered, well or not: what that tells of the endpoint."""
-        call = self._leases[0][1]
-        self.pool.judge(call, self.endpoint, error)
-        self.pool.left(call, self.endpoint)
+    def shares(self, id: str) -> bool:
+        """Does a request with this id wait here?"""
+        return id in self._waiting
 
-    def release(self, requests: int, outcome: str | None) -> None:
-        """Requests are done, the oldest first: they count no longer, but as `outcome`."""
-        for _ in range(requests):
-            self._leases.popleft()[0].release(ok=outcome == "ok")
-        if outcome is not None and requests:
-            self.endpoint.outcomes[outcome] += requests
+    def remove(self, request: StreamRequest) -> None:
+        """It is done, or lost."""
+        waiting = self._waiting[request.id]
+        waiting.remove(request)
+        self.outstanding -= 1
+        if not waiting:
+            del self._waiting[request.id]
+
+    def clear(self) -> list[StreamRequest]:
+        """All that wait, and wait here no longer."""
+        left = [request for waiting in self._waiting.values() for request in waiting]
+        self._waiting.clear()
+        self.outstanding = 0
+        return left
+
+    def close(self) -> None:
+        """No more requests are sent here."""
+        self.closing = True
+        self.attempt.half_close()
 
     def message_received(self, message: Buffer) -> None:
         """A response of the endpoint."""

@@ -97,6 +97,18 @@ _TABLE = (
         "What a cache met in the shared store: failed (away, slow, full) or garbage (no entry of ours).",
         ("result",),
     ),
+    Family(
+        "penstock_unauthenticated_total",
+        "counter",
+        "Requests refused since it is not known who calls, by the kind of policy and why.",
+        ("kind", "reason"),
+    ),
+    Family(
+        "penstock_forbidden_total",
+        "counter",
+        "Requests that their caller has no right to: refused (enforce), or only counted (shadow).",
+        ("route", "mode"),
+    ),
     Family("penstock_connections", "gauge", "Client connections open now.", ("listener", "protocol")),
     Family("penstock_connections_accepted_total", "counter", "Client connections accepted.", ("listener", "protocol")),
     Family("penstock_streams", "gauge", "HTTP/2 streams open now.", ("listener",)),

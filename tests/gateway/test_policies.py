@@ -8,7 +8,7 @@ from config.routes import PolicySpec, Target
 from gateway.policies import Shelf
 from routing.pool import Pool
 from routing.versions import Latest
-from tests.support.data_plane import a_route
+from tests.support.data_plane import a_config, a_route
 from tests.support.policies import Counts
 from tests.support.pools import a_pool, an_endpoint
 from transcoding.status import GatewayError
@@ -43,9 +43,9 @@ def test_what_no_route_has_any_more_is_forgotten() -> None:
     shelf = a_shelf()
     route = a_route("a", policies=(SHARED, TIMEOUT))
     before = shelf.policies_of(route)
-    shelf.keep([route])
+    shelf.keep(a_config(routes=[route]))
     assert shelf.policies_of(route) == before
-    shelf.keep([a_route("a", policies=(TIMEOUT, SHARED))])
+    shelf.keep(a_config(routes=[a_route("a", policies=(TIMEOUT, SHARED))]))
     assert shelf.policies_of(route)[0] is before[0]
     assert shelf.policies_of(route)[1] is not before[1]
 

@@ -91,7 +91,7 @@ def test_what_is_not_named_stays(error: GatewayError) -> None:
 
 
 def test_full_queues_are_a_reason_where_that_is_asked_for() -> None:
-    world = Fixture(a_pool_of(FULL), spec=Spec(Target("other"), on=("overloaded",)))
+    world = Fixture(a_pool_of(FULL), spec=Spec(Target("other"), when=("overloaded",)))
     assert bytes(world.ask(a_call()).framed) == OK
 
 

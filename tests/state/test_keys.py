@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from state.keys import LENGTH, KeyRecord, Keys, mint, read, standing, verify
+from state.keys import LENGTH, KeyRecord, Keys, mint, parts, read, standing, verify
 
 
 def a_record(**more: object) -> KeyRecord:
@@ -89,3 +89,19 @@ def test_nothing_secret_is_shown() -> None:
 def test_travels_between_processes() -> None:
     record = a_record(scopes=("infer",), limits={"per_user": "5/s"}, expires=5.0)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(record), type=KeyRecord) == record
+
+
+def test_a_glance_finds_the_same_parts() -> None:
+    minted = mint()
+    assert parts(minted.text.encode()) == read(minted.text)
+
+
+@pytest.mark.parametrize("text", ["", "psk_", "psk_" + "a" * 63, "x" * LENGTH, "psk_" + "é" * 31 + "a"])
+def test_a_glance_at_anything_else_finds_nothing(text: str) -> None:
+    assert parts(text.encode()) is None
+
+
+def test_a_glance_does_not_mind_a_slip_in_the_check() -> None:
+    minted = mint()
+    glanced = parts((minted.text[:-1] + "!").encode())
+    assert glanced == read(minted.text)

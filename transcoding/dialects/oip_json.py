@@ -15,12 +15,14 @@ from transcoding.json_tensors import pack, to_raw, wrong_count
 from transcoding.json_text import loads, quote
 from transcoding.message import Buffer, Content, InferRequest, RequestedOutput, Tensor
 from transcoding.oip_json_client import decode_reply, encode_request
-from transcoding.oip_json_reply import encode_error, encode_reply
+from transcoding.oip_json_reply import encode_error, encode_problem, encode_reply
 from transcoding.raw_input import decode_raw
 from transcoding.status import GatewayError, invalid
 from transcoding.tensor import MAX_TENSORS, Layout, layout
 
-__all__ = ["decode_raw", "decode_reply", "decode_request", "encode_error", "encode_reply", "encode_request"]
+__all__ = [
+    "decode_raw", "decode_reply", "decode_request", "encode_error", "encode_problem", "encode_reply", "encode_request",
+]  # fmt: skip
 
 _LARGE = 8192  # bytes from which a binary tensor is handed on as a view instead of being copied
 _INT = frozenset((int,))

@@ -18,7 +18,7 @@ BAD = Poll(live=False, reason="refused")
 
 
 def inventory(failures: int = 2, successes: int = 1) -> Inventory:
-    return Inventory("gpu-0:8001", Readiness(failures=failures, successes=successes))
+    return Inventory("gpu-0:8001", Readiness(failures=failures, successes=successes), lambda: 0)
 
 
 def lives(one: Inventory, *polls: Poll) -> list[bool]:

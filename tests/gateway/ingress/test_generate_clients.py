@@ -13,8 +13,11 @@ from typing import Any
 import grpc
 import pytest
 
+from config.routes import PolicySpec
+from config.schema import Target
 from gateway.ingress.generate import Generation
 from routing.match import View
+from tests.support.acting import BADGE, Acting, Badge, act
 from tests.support.data_plane import PlaneThread, a_plane, a_route
 from tests.support.deadline import until
 from tests.support.generation import LLM, ONCE, ONE, STREAM, connect, outs, repeat_all
@@ -25,6 +28,7 @@ from tests.support.model_server import (
     model_server,
     streamed,
 )
+from tests.support.routed import a_rule, routed, told
 from tests.support.stream_client import stands_still
 from transcoding.dialects.oip_paths import route
 from transcoding.status import GatewayError
@@ -135,7 +139,9 @@ class TestAbandoned:
     def a_generation(self, plane: PlaneThread) -> Generation:
         match = route(b"POST", STREAM.encode())
         assert not isinstance(match, GatewayError)
-        return Generation(plane.plane, match, b'{"IN":[1,2,3]}', b"", View("rest", "generate", match.model, {}))
+        view = View("rest", "generate", match.model, {})
+        found = plane.plane.snapshot.dispatch(match.model)
+        return Generation(plane.plane, found, match, b'{"IN":[1,2,3]}', b"", view)
 
     def test_closed_before_the_first_event(self, plane: PlaneThread) -> None:
         async def main() -> None:
@@ -191,11 +197,35 @@ class TestAbandoned:
         monkeypatch.setattr(server, "stream", silent)
 
         async def main() -> None:
-            generation = self.a_generation(plane)
-            await generation.start(None)
             async with asyncio.timeout(0.1):
-                await generation.events()
+                await self.a_generation(plane).start(None)
 
         with pytest.raises(TimeoutError):
             plane.run(main)
         assert plane.held() == {}
+
+
+class TestWhoCalls:
+    """Identity comes before the choice, and before the model is asked what it takes."""
+
+    OWN = a_rule(Target("b", version="2"), "own", principal=("ann",))
+
+    @pytest.mark.parametrize("operation", ["generate", "generate_stream"])
+    @pytest.mark.parametrize("model", ["m", "many"])
+    def test_it_decides(self, monkeypatch: pytest.MonkeyPatch, model: str, operation: str) -> None:
+        badge, note = Badge(), Acting(lambda call: call.tell(b"x-note", b"1"))
+        act(monkeypatch, badge=badge, note=note)
+        policies = (BADGE, PolicySpec("note"))
+        with routed(a_route("*", "a", rules=(self.OWN,), policies=policies)) as it:
+            path = f"/v2/models/{model}/{operation}"
+            assert it.plane.post(path, b"no JSON").status == 401
+            answer = it.plane.post(path, {"INPUT0": [1]}, {"x-badge": "ann"})
+            assert (answer.status, told(answer.headers)["variant"]) == (200, "own")
+            assert (answer.headers["x-checked"], answer.headers["x-note"]) == ("yes", "1")
+            assert badge.seen == [
+                {"message": False, "model": model, "version": "", "principal": "ann", "infer": False,
+                 "view": ("rest", "generate", model)}
+            ]  # fmt: skip
+            assert note.seen == [badge.seen[0] | {"version": "2"}]
+            it.plane.wait_idle()
+            assert it.plane.codes() == {"UNAUTHENTICATED": 1, "OK": 1}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import grpc
 import pytest
 
+from config.routes import PolicySpec
 from config.schema import Sticky, Target, Variant
 from gateway.ingress import grpc_choice as module
+from tests.support.acting import BADGE, Acting, Badge, act
 from tests.support.data_plane import a_route
 from tests.support.model_server import request_of
 from tests.support.routed import Routed, a_rule, a_split, halves, routed, told
@@ -125,3 +128,37 @@ def test_a_listener_that_tells_nothing() -> None:
         talk.say(request_of())
         assert versions(talk, 1) == [("m", "2")]
         assert ended(talk) == []
+
+
+class TestWhoCalls:
+    OWN = a_rule(Target("b", version="2"), "own", principal=("ann",))
+
+    def test_it_is_known_before_each_choice(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        badge, note = Badge(), Acting(lambda call: call.tell(b"x-note", b"1"))
+        act(monkeypatch, badge=badge, note=note)
+        with routed(a_route("m", "a", rules=(self.OWN,), policies=(BADGE, PolicySpec("note")))) as it:
+            talk = Talk(it.plane, metadata=[("x-badge", "ann")])
+            talk.say(request_of(id="1"), request_of(id="2"))
+            assert versions(talk, 2) == [("m", "2"), ("m", "2")]
+            assert told(ended(talk))["variant"] == "own"
+            trailers = [pair for pair in talk.call.trailing_metadata() if pair[0].startswith("x-")]
+            assert trailers == [("x-checked", "yes"), ("x-note", "1")]
+            assert badge.seen == 2 * [
+                {"message": False, "model": "m", "version": "", "principal": "ann", "infer": False,
+                 "view": ("grpc", "stream", "m")}
+            ]  # fmt: skip
+            assert note.seen == 2 * [badge.seen[0] | {"message": True, "version": "2"}]
+
+    def test_a_stream_of_nobody_ends(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        act(monkeypatch, badge=Badge())
+        with routed(a_route("m", "a", policies=(BADGE,)), a_route("other", "a")) as it:
+            talk = Talk(it.plane)
+            talk.say(request_of("other", id="1"))
+            assert len(talk.hear(1)) == 1
+            talk.say(request_of(id="2"))
+            with pytest.raises(grpc.RpcError) as caught:
+                talk.rest()
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            assert dict(caught.value.trailing_metadata())["www-authenticate"] == "Bearer"
+            it.plane.wait_idle()
+            assert streamed(it) == (1, 0)

@@ -15,7 +15,8 @@ import pytest
 
 from config.schema import Limits
 from gateway.ingress.exchange import Request
-from gateway.ingress.rest import body_of, compressed, error_response
+from gateway.ingress.refusal import error_response
+from gateway.ingress.rest_infer import body_of, compressed
 from tests.support.data_plane import PlaneThread, a_listener, a_plane, a_route
 from tests.support.deadline import until
 from tests.support.documents import BINARY, BYTES, DOCUMENT, INFER, LENGTH, TEXT
@@ -223,8 +224,9 @@ class TestOperations:
         def broken(*_: object) -> None:
             raise KeyError("a bug")
 
-        monkeypatch.setattr(plane.plane.guard, "check_outputs", broken)
-        answer = plane.post(INFER, DOCUMENT | {"outputs": [{"name": "OUTPUT0"}]})
+        monkeypatch.setattr(plane.plane.guard, "of", broken)
+        wanted = {"name": "OUTPUT0", "parameters": {"classification": 1}}
+        answer = plane.post(INFER, DOCUMENT | {"outputs": [wanted]})
         assert (answer.status, answer.error) == (500, "internal error")
         assert "a bug" in caplog.text
         assert plane.codes()["INTERNAL"] >= 1

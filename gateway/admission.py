@@ -1,0 +1,79 @@
+"""Policies before what carries no tensors: questions about servers and models, changes, and models that nobody has.
+
+Such a request passes the policies of identity and those that guard (`routing.chains`): those of its listener and, when
+it names a model that a route takes, those of the route. Health is open unless the listener says `guard_health`, since
+what asks for it seldom has credentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from routing.call import Call, Handler, Reply
+from routing.match import View
+from routing.pool import unknown_model
+from transcoding.methods import Method
+
+if TYPE_CHECKING:
+    from gateway.ingress.listener import Listener
+
+Fields = list[tuple[bytes, bytes]]
+Work = Callable[[], Awaitable[bytes]]
+"""What is to be done for a request, and gives the answer's message."""
+
+HEALTH = frozenset({"ServerLive", "ServerReady", "Check", "Watch"})
+
+
+def is_open(method: Method, listener: Listener) -> bool:
+    """Whether what names no model passes this listener without being looked at."""
+    return listener.snapshot.front.guards is None or (method.name in HEALTH and not listener.config.guard_health)
+
+
+class Visit(NamedTuple):
+    """A request as it comes to a listener: `api` is "rest" or "grpc", `headers` have lower-case names, `address` is its
+    client's; `told` is where policies tell what the answer has to say."""
+
+    listener: Listener
+    api: str
+    headers: dict[bytes, bytes]
+    address: str
+    told: Fields
+
+
+async def admitted(visit: Visit, method: Method, model: str, version: str, deadline: float | None, work: Work) -> bytes:
+    """What `work` gives, once the policies let the request pass. `model` and `version` are "" where it names none;
+    `deadline` is in the loop's time. Raises `GatewayError`."""
+    snapshot = visit.listener.snapshot
+    route = snapshot.find(model) if model else None
+    chain: Handler | None = snapshot.front.guards if route is None else route.guards
+    if chain is None or (method.name in HEALTH and not visit.listener.config.guard_health):
+        return await work()
+    call = Call(method, model, version, (), deadline=deadline, route="" if route is None else route.name)
+    call.told = visit.told
+    if snapshot.front.guards_view if route is None else route.guards_view:
+        call.view = View(visit.api, method.api, model, visit.headers, visit.address)
+    answer = b""
+
+    async def proceed(call: Call) -> Reply:
+        nonlocal answer
+        answer = await work()
+        return Reply(b"")
+
+    call.proceed = proceed
+    try:
+        await chain(call)
+    finally:
+        call.proceed = None  # nothing goes round in a circle
+    return answer
+
+
+async def unknown(visit: Visit, method: Method, model: str, deadline: float | None = None) -> NoReturn:
+    """Refuse an inference of a model that no route takes, when the listener's policies would let it pass: a stranger is
+    not told which models there are. Raises `GatewayError`."""
+
+    async def refuse() -> bytes:
+        raise unknown_model(model)
+
+    await admitted(visit, method, model, "", deadline, refuse)
+    raise unknown_model(model)
