@@ -38,10 +38,11 @@ class CommandError(Exception):
 def load_config(path: str) -> Config:
     """Read and check the file. Raises `CommandError` with all of its mistakes."""
     from config.load import ConfigError, load
+    from gateway.store_place import with_state
     from policies import registry
 
     try:
-        return load(path, policies=registry())
+        return with_state(load(path, policies=registry()))
     except ConfigError as error:
         raise CommandError(str(error)) from error
     except OSError as error:
@@ -93,8 +94,8 @@ def serve(options: argparse.Namespace, parts: Parts) -> int:
     workers = available_cores() if wanted == "auto" else int(wanted)
     logs.setup("supervisor" if workers else "gateway", options.log_level)
     if workers == 0:
-        return _serve_alone(config, parts)
-    return _supervise(config, workers, options.log_level, parts)
+        return _serve_alone(config, options.file, parts)
+    return _supervise(config, workers, options, parts)
 
 
 def version(options: argparse.Namespace, parts: Parts) -> int:
@@ -105,31 +106,49 @@ def version(options: argparse.Namespace, parts: Parts) -> int:
     return Exit.OK
 
 
-def _supervise(config: Config, workers: int, log_level: str, parts: Parts) -> int:
+def _supervise(config: Config, workers: int, options: argparse.Namespace, parts: Parts) -> int:
     from gateway.supervisor import Settings, Supervisor, own_launcher
 
+    embedded = _runs_store(config)
     try:
         directory = RunDirectory.make(config.state_directory)
     except OSError as error:
         raise CommandError(f"state_directory: {error}", Exit.FAILED) from error
     try:
         directory.write_config(config)
+        directory.write_source(options.file)
         directory.open_board(workers)
         directory.hold_lifeline()
         launcher = parts.launcher or own_launcher()
-        settings = Settings(launcher, directory.path, workers, config.drain, log_level)
+        store = directory.store if embedded else ""
+        settings = Settings(launcher, directory.path, workers, config.drain, options.log_level, store)
         return asyncio.run(_until_signal(lambda: Supervisor(settings)))
     finally:
         directory.remove()
 
 
-def _serve_alone(config: Config, parts: Parts) -> int:
+def _runs_store(config: Config) -> bool:
+    """Whether this gateway runs a store of its own. Raises `CommandError` if it is to, and cannot."""
+    from gateway.store_place import is_embedded
+    from state.server import NoServer, find_server
+
+    if not is_embedded(config):
+        return False
+    try:
+        find_server()
+    except NoServer as error:
+        raise CommandError(str(error), Exit.FAILED) from error
+    return True
+
+
+def _serve_alone(config: Config, file: str, parts: Parts) -> int:
     import uvloop
 
     from gateway.single import Single
 
+    _runs_store(config)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_until_signal(lambda: Single(config, parts.data_plane)))
+        return runner.run(_until_signal(lambda: Single(config, parts.data_plane, file)))
 
 
 def explain(options: argparse.Namespace, parts: Parts) -> int:
@@ -174,6 +193,15 @@ def control(options: argparse.Namespace, parts: Parts) -> int:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run())
+
+
+def store(options: argparse.Namespace, parts: Parts) -> int:
+    """Become the embedded store."""
+    lifeline.hold(options.supervisor)
+    logs.setup("store", options.log_level)
+    from gateway.embedded import become_store
+
+    become_store(RunDirectory(options.run_directory))
 
 
 def worker(options: argparse.Namespace, parts: Parts) -> int:
@@ -224,12 +252,13 @@ def parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_explain(commands)
     _command(commands, "version", version, "print the version", "penstock version")
-    for name, role, number in (("control", control, "--workers"), ("worker", worker, "--index")):
+    for name, role, number in (("control", control, "--workers"), ("worker", worker, "--index"), ("store", store, "")):
         child = commands.add_parser(name)
         child.set_defaults(run=role)
         child.add_argument("--run-directory", required=True)
         child.add_argument("--supervisor", type=int, required=True)
-        child.add_argument(number, type=int, required=True)
+        if number:
+            child.add_argument(number, type=int, required=True)
         _add_log_level(child)
     return top
 

@@ -7,6 +7,7 @@ with it, whatever the operator is doing to the file meanwhile.
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import os
 import shutil
@@ -33,11 +34,13 @@ class RunDirectory:
     def __init__(self, path: str) -> None:
         self.path = path
         self.socket = os.path.join(path, "control.sock")
+        self.store = os.path.join(path, "store.sock")
         self.slots = os.path.join(path, "slots.msgpack")
         self._board = os.path.join(path, "load_board")
         self._config = os.path.join(path, "config.msgpack")
         self._announced = os.path.join(path, "announced")
         self._lifeline = os.path.join(path, "lifeline")
+        self._source = os.path.join(path, "source")
 
     @classmethod
     def make(cls, parent: str | None) -> RunDirectory:
@@ -47,6 +50,31 @@ class RunDirectory:
             if len(os.path.join(os.path.abspath(parent), "penstock-12345678", "control.sock")) > _LONGEST_SOCKET_PATH:
                 parent = None
         return cls(os.path.abspath(tempfile.mkdtemp(prefix="penstock-", dir=parent)))
+
+    @classmethod
+    def find(cls, parent: str | None, source: str) -> RunDirectory | None:
+        """That of the newest gateway that was started from this file and runs an embedded store, if there is one."""
+        found = []
+        for place in {parent, tempfile.gettempdir()} - {None}:
+            for path in glob.glob(os.path.join(glob.escape(str(place)), "penstock-*")):
+                directory = cls(path)
+                if directory._belongs_to(source):
+                    found.append(directory)
+        return max(found, key=lambda directory: os.stat(directory.path).st_mtime, default=None)
+
+    def _belongs_to(self, source: str) -> bool:
+        try:
+            if os.stat(self.path).st_uid != os.getuid() or not os.path.exists(self.store):
+                return False
+            with open(self._source, encoding="utf-8") as file:
+                return file.read() == os.path.realpath(source)
+        except OSError:  # another user's, or on its way out
+            return False
+
+    def write_source(self, path: str) -> None:
+        """Remember which file this gateway was started from."""
+        with open(self._source, "w", encoding="utf-8") as file:
+            file.write(os.path.realpath(path))
 
     def write_config(self, config: Config) -> None:
         """Keep `config`, whole or not at all."""

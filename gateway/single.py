@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 
 from config.schema import Config
 from gateway.admin.api import AdminServer
@@ -13,6 +14,9 @@ from gateway.control.process import ReadinessWatch, announce, ground_in
 from gateway.lifeline import Exit
 from gateway.link import DirectLink, OnWorld
 from gateway.rundir import RunDirectory
+from gateway.store_place import is_embedded, located
+from gateway.supervisor import GRACE, Child, Settings, own_launcher, store_child, store_there
+from gateway.tasks import spawn
 from gateway.worker_main import MakeDataPlane, Worker
 
 _log = logging.getLogger(__name__)
@@ -21,10 +25,15 @@ _log = logging.getLogger(__name__)
 class Single:
     """All of a gateway in this process. The first `stop` drains it; the second ends it at once."""
 
-    def __init__(self, config: Config, make: MakeDataPlane) -> None:
+    def __init__(self, config: Config, make: MakeDataPlane, file: str = "") -> None:
+        """`file` is where the configuration came from."""
         self._config = config
+        self._file = file
         self._directory: RunDirectory | None = None
-        self._plane = Plane(config, workers=1, ground=ground_in(self._path(), config, self._hold))
+        self._store: Child | None = None
+        path = self._path()
+        plane_config = located(config, self._directory) if self._directory is not None else config
+        self._plane = Plane(plane_config, workers=1, ground=ground_in(path, config, self._hold))
         self._admin = AdminServer(config.admin.address, self._plane)
         self._worker = Worker(0, make, self._connect, self._plane.board)
         self._announced = False
@@ -32,10 +41,12 @@ class Single:
         ReadinessWatch(self._plane, self._ready)
 
     def _path(self) -> str:
-        if all(pool.managed is None for pool in self._config.pools.values()):
+        if all(pool.managed is None for pool in self._config.pools.values()) and not is_embedded(self._config):
             return ""
-        self._directory = RunDirectory.make(self._config.state_directory)
-        return self._directory.path
+        self._directory = directory = RunDirectory.make(self._config.state_directory)
+        directory.write_config(self._config)
+        directory.write_source(self._file)
+        return directory.path
 
     def _hold(self) -> int:
         """A lifeline that this process holds itself."""
@@ -58,6 +69,7 @@ class Single:
         except OSError as error:
             _log.error("cannot open the admin port: %s", error)
             return Exit.CANNOT_LISTEN
+        await self._start_store()
         try:
             async with asyncio.TaskGroup() as group:
                 polling = group.create_task(self._plane.run(), name="plane")
@@ -68,9 +80,25 @@ class Single:
         finally:
             await self._plane.close()
             await self._admin.close()
+            await self._end_store()
             if self._directory is not None:
                 self._directory.remove()
         return code
+
+    async def _start_store(self) -> None:
+        """Run the embedded store, if there is one, as the supervisor would."""
+        if self._directory is not None and is_embedded(self._config):
+            settings = Settings(own_launcher(), self._directory.path, 0, self._config.drain)
+            self._store = store_child(settings, lambda child: None)
+            self._keeping = spawn(self._store.keep(), "keeper of the store")
+            await store_there(self._directory.store)
+
+    async def _end_store(self) -> None:
+        if self._store is not None:
+            self._store.end()
+            done, _ = await asyncio.wait([self._keeping], timeout=GRACE)
+            if not done:
+                self._store.send(signal.SIGKILL)
 
     def _connect(self, on_world: OnWorld) -> DirectLink:
         link = DirectLink(self._plane, on_world)

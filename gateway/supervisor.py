@@ -1,4 +1,5 @@
-"""The first process: starts control and the workers, starts them again when they end, and passes signals on.
+"""The first process: starts the embedded store if there is one, control and the workers, starts them again when they
+end, and passes signals on.
 
 It does nothing else, and imports little, so that there is little in it that can fail. Children are started by exec,
 never by a bare fork, in process groups of their own: Ctrl-C reaches the supervisor alone, which ends them in order.
@@ -28,18 +29,23 @@ STABLE = 30.0
 """Seconds after which a process that ends is started as promptly as at first."""
 GRACE = 5.0
 """Seconds beyond `drain.timeout`, and for control, before SIGKILL."""
+STORE_START = 3.0
+"""Seconds that the embedded store has to open its socket before the others are started without it."""
+STORE_POLL = 0.01
 
 _log = logging.getLogger(__name__)
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What to run: the command line that a role's arguments are appended to, and how it ends."""
+    """What to run: the command line that a role's arguments are appended to, and how it ends. `store` is the socket of
+    an embedded store that is to be run, "" for none."""
 
     launcher: tuple[str, ...]
     directory: str
     workers: int
     drain: Drain
     log_level: str = "info"
+    store: str = ""
 
     def command(self, role: str, *arguments: str) -> list[str]:
         """The command line of a child."""
@@ -137,6 +143,8 @@ class Supervisor:
         self._failed = False
         self._stop = asyncio.Event()
         self._now = asyncio.Event()
+        self._store = store_child(settings, self._fail) if settings.store else None
+        self._store_socket = settings.store
         self._control = Child("control", settings.command("control", "--workers", str(settings.workers)), self._fail)
         self._workers = [
             Child(f"worker {index}", settings.command("worker", "--index", str(index)), self._fail)
@@ -149,9 +157,17 @@ class Supervisor:
 
     async def run(self) -> int:
         """Run until stopped. Returns 0 if all workers drained, else 1."""
-        keepers = {child: spawn(child.keep(), f"keeper of {child.name}") for child in (self._control, *self._workers)}
+        keepers: dict[Child, asyncio.Task[None]] = {}
+        if self._store is not None:
+            keepers[self._store] = spawn(self._store.keep(), "keeper of the store")
+            await store_there(self._store_socket)
+        for child in (self._control, *self._workers):
+            keepers[child] = spawn(child.keep(), f"keeper of {child.name}")
         await self._stop.wait()
         await self._end([keepers[child] for child in self._workers], keepers[self._control])
+        if self._store is not None:
+            self._store.end()
+            await self._wait(GRACE, [keepers[self._store]])
         killed = [child.name for child, keeper in keepers.items() if not keeper.done()]
         for child in keepers:
             child.send(signal.SIGKILL)
@@ -186,6 +202,19 @@ class Supervisor:
         await asyncio.wait(until, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         for task in until:
             task.cancel()
+
+
+def store_child(settings: Settings, fatal: Callable[[Child], None]) -> Child:
+    """The embedded store."""
+    return Child("the state store", settings.command("store"), fatal)
+
+
+async def store_there(socket: str) -> None:
+    """Return when the store listens, or has been waited for long enough: the gateway goes on without it."""
+    loop = asyncio.get_running_loop()
+    limit = loop.time() + STORE_START
+    while not os.path.exists(socket) and loop.time() < limit:  # noqa: ASYNC110, ASYNC240 - another process makes it
+        await asyncio.sleep(STORE_POLL)
 
 
 def _told(code: int | None) -> str:

@@ -89,6 +89,12 @@ def registry() -> dict[str, type[Node]]:
     return {kind: cast("type[Node]", import_module(f"policies.{kind}").Spec) for kind in kinds}
 
 
+def needs_state(spec: PolicySpec) -> bool:
+    """Whether a policy with these options uses the shared state: its `Spec` says so by `needs_state`, an attribute or a
+    property that is not an option."""
+    return bool(getattr(msgspec.convert(spec.options, registry()[spec.kind]), "needs_state", False))
+
+
 def make(spec: PolicySpec, services: Services) -> Policy:
     """The policy that a configuration describes. Raises `KeyError` for a kind that there is not, and
     `msgspec.ValidationError` for options that its `Spec` does not have."""

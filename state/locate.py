@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis.asyncio.sentinel import Sentinel
-from redis.exceptions import RedisError
-
 from state import StateError
 from state.connection import Connection, connect
 from state.settings import Address, Settings
@@ -21,6 +18,9 @@ async def locate(settings: Settings) -> Address | None:
     """The address; None for the Unix socket of the settings. Raises `StateError`."""
     if settings.form != "sentinel":
         return settings.addresses[0] if settings.addresses else None
+    from redis.asyncio.sentinel import Sentinel  # 10 MB that only those pay who use it
+    from redis.exceptions import RedisError
+
     timeout = settings.connect_timeout
     options = {"socket_timeout": timeout, "socket_connect_timeout": timeout, **tls_options(settings)}
     sentinel = Sentinel(list(settings.addresses), sentinel_kwargs=options)  # type: ignore[no-untyped-call]

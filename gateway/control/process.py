@@ -15,6 +15,7 @@ from gateway.control.managed import Ground
 from gateway.control.plane import Plane
 from gateway.lifeline import Exit
 from gateway.rundir import RunDirectory
+from gateway.store_place import located
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ class Control:
     """Control as a process: `drain` fails readiness and keeps the admin port up, `stop` ends it."""
 
     def __init__(self, directory: RunDirectory, workers: int) -> None:
-        config = directory.read_config()
+        config = located(directory.read_config(), directory)
         board = directory.open_board(workers)
         ground = ground_in(directory.path, config, directory.lifeline)
         self._plane = Plane(config, workers, board=board, slots=directory.slots, ground=ground)

@@ -23,6 +23,9 @@ model's a minute."""
 LOAD_BOUNDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 """Upper bounds in seconds: a small model loads in a tenth of a second, a large one in minutes."""
 
+STATE_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
+"""Upper bounds in seconds: a store on the same machine answers in 50 µs; requests wait 20 ms by default."""
+
 
 class Family(msgspec.Struct, frozen=True):
     """One metric: its label names and, for a histogram, the upper bounds of its buckets in the metric's unit.
@@ -165,6 +168,20 @@ _TABLE = (
         "Requests that found their model not loaded: then loaded, failed, busy, full, deadline or cancelled.",
         ("pool", "result"),
     ),
+    Family("penstock_state_commands_total", "counter", "Commands sent to the state store."),
+    Family(
+        "penstock_state_errors_total",
+        "counter",
+        "Commands that the state store did not do: down, timeout, lost, full, garbage, refused.",
+        ("reason",),
+    ),
+    Family(
+        "penstock_state_seconds",
+        "histogram",
+        "From sending commands to the state store together to the last answer.",
+        bounds=STATE_BOUNDS,
+    ),
+    Family("penstock_state_up", "gauge", "1 while the state store answers this process, else 0.", ("process",)),
     Family("penstock_workers_ready", "gauge", "Workers that are connected to control and serve."),
     Family("penstock_worker_restarts_total", "counter", "Workers started again after they ended.", ("worker",)),
     Family("penstock_loop_lag_seconds", "gauge", "How late the worker's event loop ran a timer.", ("worker",)),

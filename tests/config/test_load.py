@@ -23,7 +23,7 @@ from tests.support.configurations import PARTS, mistakes, text_with
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples"
 
-KEYS = "listen, pools, routes, policies, labels, admin, workers, drain, state_directory"
+KEYS = "listen, pools, routes, policies, labels, admin, workers, drain, state, key_file, state_directory"
 
 BAD = """\
 listen:

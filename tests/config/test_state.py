@@ -43,7 +43,7 @@ def test_nothing_is_written() -> None:
 @pytest.mark.parametrize(
     ("written", "problem"),
     [
-        ("redis://a,b", "state.url: expected one server, got 2"),
+        ("redis://a,b", "state: expected one server, got 2"),
         ("{url: redis://a, password_file: p, password_env: E}", "state.password_env: expected one of"),
         ("{password_file: p}", "state.password_file: expected no password, as embedded has none"),
         ("{url: redis://a, ca: c}", "state.ca: expected a URL with TLS"),
@@ -55,7 +55,7 @@ def test_nothing_is_written() -> None:
 )
 def test_mistakes(written: str, problem: str) -> None:
     (found,) = mistakes_with(state=written)
-    assert found.startswith(problem) or problem in found
+    assert found.startswith(problem)
     assert "canary" not in found
 
 
