@@ -38,14 +38,18 @@ from routing.served import served
 from state.answers import Answer, Answers, Question
 from state.cache_ledger import Ledger, Line
 from state.flight import LATE, LEAD, Flights
+from state.lru import Lru
 from state.shared_answers import Claim, SharedAnswers, Terms, Tools, new_answer
 from transcoding.cache_control import NONE, Directives, parse
-from transcoding.canonical import digest_request, input_bytes
+from transcoding.canonical import digest_message, digest_request, input_bytes
 from transcoding.reply_id import with_id, without_id
 from transcoding.status import Code, GatewayError
 
 ASIDE: Final = 256 * 1024
 """Bytes from which a thread digests: the loop would stand still for longer than 0.3 ms."""
+SPELLED: Final = 8192
+"""Bytes of a message up to which it is looked up whether just these were seen before: then it need not be read."""
+MOST_SPELLINGS: Final = 16_384
 MOST_REFRESHES: Final = 16
 REFRESH_SECONDS: Final = 30.0
 PERSONAL: Final = frozenset(
@@ -60,9 +64,7 @@ class Spec(Node, frozen=True):
 
     ttl: Annotated[float, duration("How long an answer is given as it is")] = 60.0
     stale: Annotated[float, duration("How much longer it is given while a new one is fetched", 0.0)] = 0.0
-    scope: Annotated[
-        Scope, Meta(description="Who shares answers; `shared`: all callers")
-    ] = "tenant"
+    scope: Annotated[Scope, Meta(description="Who shares answers; `shared`: all callers")] = "tenant"
     models: Annotated[tuple[Pattern, ...], if_given("Names or globs of the models that it is for", True)] = ("*",)
     memory: Annotated[int, size("Bytes of answers that each worker keeps")] = 64 * MIB
     max_request: Annotated[int, size("A request with inputs of more bytes is passed by")] = 4 * MIB
@@ -104,6 +106,7 @@ class Policy:
         self.vary = tuple(name.lower().encode() for name in spec.vary)
         self.answers = Answers(spec.memory, self._changed)
         self.flights: Flights[Flight, Outcome | GatewayError] = Flights()
+        self.spellings: Lru[bytes, tuple[bytes, str]] = Lru(MOST_SPELLINGS)
         self.refreshing = 0
         self.terms = Terms(
             spec.ttl, spec.stale, spec.jitter, spec.max_reply, spec.compress_from, spec.store_timeout, spec.lease
@@ -179,7 +182,7 @@ class Place:
                 if answer.serves(age, control.max_age):
                     if age >= answer.fresh:
                         self._refresh(call, next, question)
-                    return self._kept(call, answer, age)
+                    return self._kept(call, question, answer, age)
         return await self._ask(call, next, question, control)
 
     async def _pass(self, call: Call, next: Handler, control: Directives) -> Reply:
@@ -188,13 +191,13 @@ class Place:
         self._tell(call, b"bypass")
         return await next(call)
 
-    def _kept(self, call: Call, answer: Answer, age: float, counted: str = "") -> Reply:
+    def _kept(self, call: Call, question: Question, answer: Answer, age: float, counted: str = "") -> Reply:
         """The answer, for this call."""
         how = b"hit" if age < answer.fresh else b"stale"
         call.tell(CACHE, how)
         call.tell(AGE, b"%d" % age)
         self._policy.count(call.route, counted or how.decode())
-        return Reply(with_id(answer.framed, identifier(call)))
+        return Reply(with_id(answer.framed, question.id))
 
     def _tell(self, call: Call, how: bytes) -> None:
         call.tell(CACHE, how)
@@ -212,16 +215,32 @@ class Place:
         known = self._served(call.model, call.version)
         if known is None:
             return None
+        scope = scope_of(policy.spec.scope, call.caller)
+        question = Question(scope, call.model, *known, policy.ledger.mark)
+        about = self._context(call, question)
+        if sum(map(len, call.message)) > SPELLED:
+            return self._read(call, question, about)
+        spelling = digest_message(call.message, about)
+        spelled = policy.spellings.get(spelling)
+        if spelled is not None:
+            question.key, question.id = spelled
+            return question
+        if self._read(call, question, about) is None:
+            return None
+        policy.spellings.put(spelling, (question.key, question.id), 1)
+        return question
+
+    def _read(self, call: Call, question: Question, about: bytes) -> Question | None:
+        """The same with the key, unless that takes long, and the id, from the request as tensors."""
         infer = call.infer
         if infer is None:
             infer = call.infer = decode(call)
         size = input_bytes(infer)
-        if size < 0 or size > policy.spec.max_request:
+        if size < 0 or size > self._policy.spec.max_request:
             return None
-        scope = scope_of(policy.spec.scope, call.caller)
-        question = Question(scope, call.model, *known, policy.ledger.mark)
+        question.id = infer.id
         if size < ASIDE:
-            question.key = digest_request(infer, self._context(call, question))
+            question.key = digest_request(infer, about)
         return question
 
     def _context(self, call: Call, question: Question) -> bytes:
@@ -257,7 +276,7 @@ class Place:
             if outcome is LATE:
                 raise deadline_exceeded()
             if outcome is not LEAD:
-                return self._share(call, outcome)
+                return self._share(call, question, outcome)
         return await self._lead(call, next, question)
 
     async def _only_kept(self, call: Call, question: Question, control: Directives) -> Reply:
@@ -265,16 +284,16 @@ class Place:
         answer = None if store is None or control.no_cache else await store.find(question)
         if answer is None or not answer.serves(age := self._clock() - answer.asked, control.max_age):
             raise not_cached()
-        return self._kept(call, answer, age)
+        return self._kept(call, question, answer, age)
 
-    def _share(self, call: Call, outcome: Outcome | GatewayError) -> Reply:
+    def _share(self, call: Call, question: Question, outcome: Outcome | GatewayError) -> Reply:
         if isinstance(outcome, GatewayError):
             raise same_error(outcome)
         if outcome.kept:
-            return self._kept(call, outcome.answer, self._clock() - outcome.answer.asked)
+            return self._kept(call, question, outcome.answer, self._clock() - outcome.answer.asked)
         call.variant, call.version = outcome.variant, outcome.version
         self._tell(call, b"shared")
-        return Reply(with_id(outcome.answer.framed, identifier(call)))
+        return Reply(with_id(outcome.answer.framed, question.id))
 
     async def _lead(self, call: Call, next: Handler, question: Question, anew: bool = False) -> Reply:
         """Ask on for all that wait, whatever becomes of it; with `anew` what is in the store does not do."""
@@ -306,7 +325,9 @@ class Place:
             if answer.serves(age) and not (anew and age >= answer.fresh):
                 if policy.holds(question):
                     policy.answers.keep(answer)
-                return self._kept(call, answer, age, "hit_store"), Outcome(answer, call.variant, call.version, True)
+                return self._kept(call, question, answer, age, "hit_store"), Outcome(
+                    answer, call.variant, call.version, True
+                )
         return await self._get(call, next, question, claim)
 
     async def _get(
@@ -357,11 +378,6 @@ class Place:
         finally:
             self._policy.refreshing -= 1
             self._policy.services.counters("penstock_cache_refreshes_total", (result,)).value += 1
-
-
-def identifier(call: Call) -> str:
-    """The id that the client gave its request."""
-    return "" if call.infer is None else call.infer.id
 
 
 def same_error(error: GatewayError) -> GatewayError:

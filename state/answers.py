@@ -19,14 +19,15 @@ class Gauge(Protocol):
 
 
 class Question:
-    """What is asked: `key` is the digest of all of it, b"" until that is known; `scope` is who shares the answer, as
-    kind and name; `line` is of the model's load then, with `mark` its mark, and `purges` the mark of the ledger
-    then."""
+    """What is asked: `key` is the digest of all of it, b"" until that is known; `id` is the client's name of the
+    request, and no part of it; `scope` is who shares the answer, as kind and name; `line` is of the model's load then,
+    with `mark` its mark, and `purges` the mark of the ledger then."""
 
-    __slots__ = ("key", "line", "mark", "model", "purges", "scope", "version")
+    __slots__ = ("id", "key", "line", "mark", "model", "purges", "scope", "version")
 
     def __init__(self, scope: tuple[str, str], model: str, version: str, line: Line, purges: object) -> None:
         self.key = b""
+        self.id = ""
         self.scope = scope
         self.model = model
         self.version = version

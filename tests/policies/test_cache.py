@@ -45,6 +45,19 @@ def test_the_same_is_computed_once_and_each_caller_has_his_own_id() -> None:
     run(scenario)
 
 
+def test_many_spellings_of_a_question_have_one_answer() -> None:
+    async def scenario() -> None:
+        it = a_cache()
+        spellings = [a_request(1, parameters={"priority": number}, id=f"{number}") for number in range(5)]
+        for number, request in enumerate([*spellings, *spellings]):
+            call = asks(request, over_grpc=True)
+            assert (await it.ask(call)).id == request.id
+            assert what(call) == ("hit" if number else "miss")
+            assert (call.infer is None) is (number >= 5), "bytes that were seen before are not read again"
+
+    run(scenario)
+
+
 def test_a_version_by_number_is_the_same_as_the_latest_by_default() -> None:
     async def scenario() -> None:
         it = a_cache(endpoint(v1="READY", v2="READY"), model=Model("2"))

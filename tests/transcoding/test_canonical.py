@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 
 from tests.support import hub
 from transcoding import oip_json_client
-from transcoding.canonical import DIGEST_BYTES, IGNORED, digest_request, input_bytes, join_texts
+from transcoding.canonical import DIGEST_BYTES, IGNORED, digest_message, digest_request, input_bytes, join_texts
 from transcoding.dialects import oip_grpc, oip_json
 from transcoding.message import InferRequest, RequestedOutput, Tensor
 from transcoding.tensor import join_elements
@@ -176,3 +176,10 @@ def test_bytes_of_inputs_and_shared_memory() -> None:
     assert input_bytes(_with_input(data=None, parameters={"shared_memory_region": "r"})) == -1
     assert input_bytes(_with_input(parameters={"shared_memory_region": "r"})) == -1
     assert input_bytes(a_request(outputs=[RequestedOutput("OUT", {"shared_memory_region": "r"})])) == -1
+
+
+@given(st.binary(max_size=50), st.binary(max_size=50), st.binary(max_size=9), st.binary(max_size=9))
+def test_a_spelling_is_of_all_bytes_and_its_context(one: bytes, other: bytes, here: bytes, there: bytes) -> None:
+    same = (one, here) == (other, there)
+    assert (digest_message((one,), here) == digest_message((other,), there)) is same
+    assert digest_message((one[:5], memoryview(one)[5:]), here) == digest_message((one,), here)
