@@ -78,7 +78,8 @@ class Line:
         self.mark = object()
         self.number = self.loads = 0
         self.tokens = dict(tokens)
-        self.met = self.sure = self.asking = False
+        self.met = self.sure = False
+        self.asking: asyncio.Task[None] | None = None
         self.retry_at = 0.0
 
     def follow(self, tokens: Mapping[str, int]) -> bool:
@@ -121,11 +122,13 @@ class Ledger:
         self._on_purge = on_purge
         self._lines: dict[str, Line] = {}
         self._purges: dict[bytes, bytes] | None = None
-        self._purges_sure = self._reading = False
+        self._purges_sure = False
+        self._reading: asyncio.Task[None] | None = None
         self._read_at = 0.0
         if state is not None:
             self._meet: Script = state.script("cache_meet", MEET)
             _listen(state, self)
+            self._read_purges()
 
     def line(self, pool: str, model: str, version: str, tokens: Mapping[str, int]) -> Line:
         """The line of answers of a model version, whose endpoints have these tokens now."""
@@ -141,15 +144,24 @@ class Ledger:
     def stamp(self, line: Line, subjects: Sequence[str]) -> str | None:
         """What tells the answers of this line in the store from those before it or before a purge of these subjects.
         None as long as the store did not say."""
-        if not (line.sure and line.met):
-            self._ask(line)
-            return None
-        if not self._purges_sure:
-            self._read_purges()
+        if not (line.sure and line.met and self._purges_sure):
+            if not (line.sure and line.met):
+                self._ask(line)
+            if not self._purges_sure:
+                self._read_purges()
             return None
         purges = self._purges
         counts = [purges.get(each.encode(), b"").decode() for each in (EVERYTHING, *subjects)] if purges else ()
         return ".".join((str(line.number), *counts))
+
+    async def settled_stamp(self, line: Line, subjects: Sequence[str], timeout: float) -> str | None:
+        """The same, waited for as long if the store is being asked: else whoever asks first of a model would compute
+        what others have."""
+        stamp = self.stamp(line, subjects)
+        if stamp is None and (asking := {each for each in (line.asking, self._reading) if each is not None}):
+            await asyncio.wait(asking, timeout=timeout)
+            stamp = self.stamp(line, subjects)
+        return stamp
 
     # what others say --------------------------------------------------------------------------------------------------
 
@@ -183,9 +195,8 @@ class Ledger:
     # what the store says ----------------------------------------------------------------------------------------------
 
     def _ask(self, line: Line) -> None:
-        if self._state is not None and not line.asking and self._clock() >= line.retry_at:
-            line.asking = True
-            self._spawn(self._ask_store(self._state, line), "cache: the line of a model")
+        if self._state is not None and line.asking is None and self._clock() >= line.retry_at:
+            line.asking = self._spawn(self._ask_store(self._state, line), "cache: the line of a model")
 
     async def _ask_store(self, state: State, line: Line) -> None:
         loads, arguments = line.loads, [state.key(CHANNEL), line.name]
@@ -197,7 +208,7 @@ class Ledger:
             line.retry_at = self._clock() + RETRY
             return
         finally:
-            line.asking = False
+            line.asking = None
         if line.loads != loads:
             self._ask(line)  # there was another load meanwhile
             return
@@ -205,9 +216,8 @@ class Ledger:
         line.learn(int(number))
 
     def _read_purges(self) -> None:
-        if self._state is not None and not self._reading and self._clock() >= self._read_at:
-            self._reading = True
-            self._spawn(self._read_store(self._state), "cache: the purges")
+        if self._state is not None and self._reading is None and self._clock() >= self._read_at:
+            self._reading = self._spawn(self._read_store(self._state), "cache: the purges")
 
     async def _read_store(self, state: State) -> None:
         mark = self.mark
@@ -217,7 +227,7 @@ class Ledger:
             self._read_at = self._clock() + RETRY
             return
         finally:
-            self._reading = False
+            self._reading = None
         if self.mark is not mark:
             self._read_purges()
             return

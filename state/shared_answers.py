@@ -91,20 +91,23 @@ class SharedAnswers:
         self._me = f"{os.getpid()}-{os.urandom(6).hex()}"
         self._turns = itertools.count()
 
-    def _name(self, question: Question) -> str | None:
-        stamp = self._ledger.stamp(question.line, question.subjects) if self._state.up else None
+    async def _name(self, question: Question) -> str | None:
+        if not self._state.up:
+            return None
+        ledger, line, subjects = self._ledger, question.line, question.subjects
+        stamp = ledger.stamp(line, subjects) or await ledger.settled_stamp(line, subjects, self._terms.timeout)
         return None if stamp is None else f"{question.key.hex()}.{stamp}"
 
     async def find(self, question: Question) -> Answer | None:
         """The answer that is there now."""
-        name = self._name(question)
+        name = await self._name(question)
         found = None if name is None else await self._do("GET", self._answer(name), timeout=self._terms.timeout)
         return await self._read(question, found) if isinstance(found, bytes) else None
 
     async def claim(self, question: Question, until: float | None) -> tuple[Answer | None, Claim | None]:
         """The answer, waited for until the time `until` of the clock while another gateway gets it; else the claim to
         put it there, which is to be given to `put` or `release`, None while the store is of no use."""
-        name = self._name(question)
+        name = await self._name(question)
         if name is None:
             return None, None
         clock, lease = self._tools.clock, self._terms.lease
