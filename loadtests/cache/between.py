@@ -61,13 +61,18 @@ class Between:
         try:
             while data := await store.read(1 << 16):
                 if self.mode == "slow":
-                    loop.call_later(DELAY, gateway.write, data)
+                    loop.call_later(DELAY, _write, gateway, data)
                 else:
                     gateway.write(data)
         except OSError:
             pass  # either is gone
         finally:
             gateway.close()
+
+
+def _write(writer: asyncio.StreamWriter, data: bytes) -> None:
+    if not writer.is_closing():
+        writer.write(data)
 
 
 async def run(store: str, socket: str, mode_file: str) -> None:

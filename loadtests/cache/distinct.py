@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from time import perf_counter
 
 from loadtests.exchange import Address
 from loadtests.load.client import LoadError
@@ -27,7 +28,7 @@ async def asked(address: Address, connections: int, rate: float, requests: int, 
                 due, number = turn
                 async with asyncio.timeout(REPLY_TIMEOUT):
                     await _ask(reader, writer, number)
-                latencies.append(loop.time() - due)
+                latencies.append(perf_counter() - due)
         finally:
             writer.close()
 
@@ -38,7 +39,7 @@ async def asked(address: Address, connections: int, rate: float, requests: int, 
             if due > loop.time():
                 await asyncio.sleep(due - loop.time())
             number = number if turn % 2 else next(numbers)
-            turns.put_nowait((loop.time(), number))
+            turns.put_nowait((perf_counter(), number))
         for _ in range(connections):
             turns.put_nowait(None)
 
