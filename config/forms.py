@@ -122,6 +122,14 @@ def _nameserver(text: str) -> str:
     return text
 
 
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"expected an address or a network such as 10.0.0.0/8, got {quote(text)}: {error}") from None
+    return text
+
+
 def _regex(text: str) -> str:
     compile_regex(_plain(text))
     return text
@@ -151,6 +159,7 @@ FORMS: dict[str, Form] = {
     "store": Form(EXPECTED, check_store),
     "key_prefix": _like("[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", "a prefix such as penstock"),
     "nameserver": Form("IP:port, e.g. 10.0.0.10:53", _nameserver),
+    "network": Form("an address or a network such as 10.0.0.0/8", _network),
     "host": Form("an IP address or a host name", check_host),
     "dns_name": Form("a DNS name such as _grpc._tcp.triton.example", check_name),
     "version": Form("a model version such as 2", _version),

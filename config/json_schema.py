@@ -54,6 +54,7 @@ _FORMS: dict[str, Schema] = {
     "key_prefix": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"},
     "nameserver": {"type": "string", "pattern": f"^{_HOST_PORT}$"},
     "host": {"type": "string", "minLength": 1},
+    "network": {"type": "string", "minLength": 2},
     "dns_name": {"type": "string", "minLength": 1},
     "url_path": {"type": "string", "pattern": "^/"},
     "variable": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},

@@ -7,9 +7,9 @@ them (`checks`), and the files they name (`files`).
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+import pathlib
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import chain
-from pathlib import Path
 from types import MappingProxyType
 
 import msgspec
@@ -21,20 +21,36 @@ from config.files import check_files, resolve_paths
 from config.kinds import PICKERS
 from config.node import Node
 from config.nodes import MAX_BYTES, Unreadable, compose
-from config.problems import ConfigError, Problem
+from config.problems import ConfigError, Path, Problem
 from config.schema import Config, PolicySpec, Route
 
 __all__ = ["ConfigError", "Problem", "load", "parse"]
+
+Review = Callable[[Config], Iterable[tuple[Path, str, bool]]]
+"""Looks at a configuration without mistakes: where, what, and whether that is a mistake after all or a warning."""
 
 _NONE: Mapping[str, type[Node]] = MappingProxyType({})
 _CONFIG = msgspec.inspect.type_info(Config)
 
 
+def nothing(config: Config) -> Iterable[tuple[Path, str, bool]]:
+    """Finds nothing."""
+    return ()
+
+
+def ignore(problem: Problem) -> None:
+    """Nobody is told."""
+
+
 def load(
-    path: str | os.PathLike[str], pickers: Collection[str] = PICKERS, policies: Mapping[str, type[Node]] = _NONE
+    path: str | os.PathLike[str],
+    pickers: Collection[str] = PICKERS,
+    policies: Mapping[str, type[Node]] = _NONE,
+    review: Review = nothing,
+    warn: Callable[[Problem], None] = ignore,
 ) -> Config:
     """The configuration in a file. Relative paths in it start at its folder. Raises ConfigError."""
-    file = Path(path).absolute()
+    file = pathlib.Path(path).absolute()
     try:
         with file.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
@@ -46,7 +62,7 @@ def load(
         text = content.decode()
     except UnicodeDecodeError as error:
         raise _not_utf8(str(path), error) from error
-    return parse(text, str(path), file.parent, pickers, policies)
+    return parse(text, str(path), file.parent, pickers, policies, review, warn)
 
 
 def parse(
@@ -55,10 +71,13 @@ def parse(
     base_dir: str | os.PathLike[str] | None = None,
     pickers: Collection[str] = PICKERS,
     policies: Mapping[str, type[Node]] = _NONE,
+    review: Review = nothing,
+    warn: Callable[[Problem], None] = ignore,
 ) -> Config:
     """The configuration in `text`; `source_name` stands for the file in messages. With `base_dir`, relative paths start
     there and the files are looked at; without, paths stay as written and no file is touched. `policies` is the type of
-    the options of each kind of policy; without it a policy is a mistake. Raises ConfigError."""
+    the options of each kind of policy; without it a policy is a mistake. What `review` finds that is no mistake goes to
+    `warn`, in the order of the file. Raises ConfigError."""
     try:
         root = compose(text)
     except Unreadable as error:
@@ -69,13 +88,30 @@ def parse(
     config: Config = decoder.decode(_CONFIG, root)
     findings = [check(config, pickers, decoder.marks, decoder.options)]
     if base_dir is not None and config:
-        config = resolve_paths(config, Path(base_dir))
+        config = resolve_paths(config, pathlib.Path(base_dir))
         findings.append(check_files(config))
     for path, message in chain.from_iterable(findings):
         decoder.report_at(path, message)
     if decoder.problems:
         raise ConfigError(decoder.problems)
-    return _named(config)
+    config = _named(config)
+    for warning in _reviewed(decoder, review(config)):
+        warn(warning)
+    return config
+
+
+def _reviewed(decoder: Decoder, findings: Iterable[tuple[Path, str, bool]]) -> list[Problem]:
+    """The warnings among these findings. Raises ConfigError for mistakes."""
+    listed = list(findings)
+    for path, message, fatal in listed:
+        if fatal:
+            decoder.report_at(path, message)
+    if decoder.problems:
+        raise ConfigError(decoder.problems)
+    for path, message, _ in listed:
+        decoder.report_at(path, message)
+    warnings, decoder.problems = decoder.problems, []
+    return sorted(warnings, key=lambda each: (each.line, each.column))
 
 
 def _named(config: Config) -> Config:

@@ -97,6 +97,14 @@ class Listener(Node, frozen=True):
     policies: Annotated[
         tuple[PolicySpec, ...], items("What happens around all calls that come here, before what their route says")
     ] = ()
+    trusted_proxies: Annotated[
+        tuple[Annotated[str, text("An address or a network", "network")], ...],
+        Meta(description="Proxies in front, of which `X-Forwarded-For` is believed where the client is"),
+    ] = ()
+    underscores: Annotated[
+        Literal["reject", "drop", "allow"],
+        Meta(description="What becomes of headers with an underscore in their name, which some take for a hyphen"),
+    ] = "drop"
     guard_health: Annotated[bool, flag("Whether questions about health pass `policies` too")] = False
 
 

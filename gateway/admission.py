@@ -31,13 +31,11 @@ def is_open(method: Method, listener: Listener) -> bool:
 
 
 class Visit(NamedTuple):
-    """A request as it comes to a listener: `api` is "rest" or "grpc", `headers` have lower-case names, `address` is its
-    client's; `told` is where policies tell what the answer has to say."""
+    """A request as it comes to a listener: `view` gives what policies see of it; `told` is where they tell what the
+    answer has to say."""
 
     listener: Listener
-    api: str
-    headers: dict[bytes, bytes]
-    address: str
+    view: Callable[[], View]
     told: Fields
 
 
@@ -52,7 +50,7 @@ async def admitted(visit: Visit, method: Method, model: str, version: str, deadl
     call = Call(method, model, version, (), deadline=deadline, route="" if route is None else route.name)
     call.told = visit.told
     if snapshot.front.guards_view if route is None else route.guards_view:
-        call.view = View(visit.api, method.api, model, visit.headers, visit.address)
+        call.view = visit.view()
     answer = b""
 
     async def proceed(call: Call) -> Reply:

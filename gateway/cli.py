@@ -35,14 +35,16 @@ class CommandError(Exception):
         self.code = code
 
 
-def load_config(path: str) -> Config:
-    """Read and check the file. Raises `CommandError` with all of its mistakes."""
-    from config.load import ConfigError, load
+def load_config(path: str, warn: Callable[[object], None] | None = None) -> Config:
+    """Read and check the file; what is unsound but no mistake goes to `warn`. Raises `CommandError` with all of its
+    mistakes."""
+    from config.load import ConfigError, ignore, load
+    from gateway.soundness import review
     from gateway.store_place import with_state
     from policies import registry
 
     try:
-        return with_state(load(path, policies=registry()))
+        return with_state(load(path, policies=registry(), review=review, warn=warn or ignore))
     except ConfigError as error:
         raise CommandError(str(error)) from error
     except OSError as error:
@@ -60,7 +62,7 @@ def make_data_plane(worker: int, metrics: Metrics, refresh: Refresh, board: Load
 class Parts(NamedTuple):
     """What the commands are made of; tests of the processes put others in."""
 
-    load: Callable[[str], Config] = load_config
+    load: Callable[..., Config] = load_config
     data_plane: Callable[[int, Metrics, Refresh, LoadBoard], DataPlane] = make_data_plane
     launcher: tuple[str, ...] | None = None
 
@@ -80,11 +82,15 @@ def main(arguments: Sequence[str] | None = None, parts: Parts = Parts()) -> int:
 
 
 def check(options: argparse.Namespace, parts: Parts) -> int:
-    """Read the file and say what it has, or all that is wrong with it."""
-    config = parts.load(options.file)
+    """Read the file and say what it has, or all that is wrong with it. What is unsound is a warning, and with
+    `--strict` an error."""
+    warnings: list[object] = []
+    config = parts.load(options.file, warnings.append)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     counts = ((len(config.listen), "listener"), (len(config.pools), "pool"), (len(config.routes), "route"))
     print(f"{options.file}: ok ({', '.join(_count(number, noun) for number, noun in counts)})")
-    return Exit.OK
+    return Exit.FAILED if warnings and options.strict else Exit.OK
 
 
 def serve(options: argparse.Namespace, parts: Parts) -> int:
@@ -281,6 +287,7 @@ def _add_check(commands: Any) -> None:
     text = "check a configuration without opening a socket; exit 2 and all mistakes if there are any"
     command = _command(commands, "check", check, text, "penstock check gateway.yaml")
     command.add_argument("file", metavar="FILE", help="the configuration")
+    command.add_argument("--strict", action="store_true", help="exit 1 for warnings, such as of unsound orders, too")
 
 
 def _add_serve(commands: Any) -> None:

@@ -12,6 +12,7 @@ from gateway.telemetry.metrics import Cell, Histogram, Metrics
 from routing.call import Handler
 from routing.chains import NO_CHAINS, Chains
 from routing.match import View
+from routing.pins import Pins, Resolved
 from routing.pool import Pool, unknown_model
 from routing.table import Table, Variant
 from transcoding.status import Code, GatewayError
@@ -23,14 +24,15 @@ NO_LISTENERS: Mapping[str, Snapshot] = MappingProxyType({})
 class Route:
     """A route of the configuration, linked: where its requests go and the counters of them.
 
-    `only` is the variant of all its requests, None when `choose` must say it. `stand_ins` are the pools that take over
-    when those of its variants have no endpoint. `in_flight` is the gauge of the route's name, so it goes on counting
-    when the route is built anew. `head` are the policies that say who calls, None without any, and `needs_view` says
-    that some policy looks at a request's head; `guards` are those for requests without tensors.
+    `only` is the variant of all its requests, None when `choose` must say it. `pins` are what holds for sequences that
+    are under way, None if nothing does. `stand_ins` are the pools that take over when those of its variants have no
+    endpoint. `in_flight` is the gauge of the route's name, so it goes on counting when the route is built anew. `head`
+    are the policies that say who calls, None without any, and `needs_view` says that some policy looks at a request's
+    head; `guards` are those for requests without tensors.
     """
 
     __slots__ = ("_codes", "_durations", "_metrics", "guards", "guards_view", "head", "in_flight", "name", "needs_view",
-                 "only", "stand_ins", "table", "timeout")  # fmt: skip
+                 "only", "pins", "stand_ins", "table", "timeout")  # fmt: skip
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class Route:
         timeout: float | None,
         metrics: Metrics,
         stand_ins: tuple[Pool, ...] = (),
+        pins: Pins | None = None,
         chains: Chains = NO_CHAINS,
     ) -> None:
         self.name = name
@@ -49,6 +52,7 @@ class Route:
         self.table = table
         self.stand_ins = stand_ins
         self.only: Variant | None = table.only
+        self.pins = pins
         self.timeout = timeout
         self.in_flight: Cell = metrics.gauge("penstock_inflight", (name,))
         self._metrics = metrics
@@ -63,6 +67,15 @@ class Route:
     def choose(self, view: View) -> Variant:
         """The variant that takes this request."""
         return self.table.choose(view)
+
+    def resolve(self, view: View, version: str, parameters: Mapping[str, object]) -> Resolved:
+        """Where a request goes that names this version, "" for none. One of a stateful sequence goes where that began,
+        and to the version that it began with. Raises `GatewayError`."""
+        if self.pins is None or not view.sequence:
+            variant = self.only or self.table.choose(view)
+            return Resolved(variant, *variant.resolve(view.model, version))
+        start, end = parameters.get("sequence_start") is True, parameters.get("sequence_end") is True
+        return self.pins.resolve(self.name, self.table, view, version, start, end)
 
     def deadline(
         self, loop: asyncio.AbstractEventLoop, limit: float | None = None, until: float | None = None

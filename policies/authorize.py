@@ -32,11 +32,14 @@ from config.node import Node
 from policies import Services
 from routing.call import Call, Handler, Reply
 from routing.identity import Identity
+from routing.order import IDENTITY, Unsound
 from routing.pool import unknown_model
 from transcoding.methods import ApiClass
 from transcoding.status import Code, GatewayError
 
 log = logging.getLogger(__name__)
+
+ORDER = (Unsound("without", IDENTITY, "nobody is known to it, so only rules that name no caller ever fit"),)
 
 REMEMBERED: Final = 16_384
 LOG_SECONDS: Final = 0.1

@@ -32,6 +32,7 @@ from config.routes import Pattern
 from policies import Count, Services
 from routing.call import Call, Handler, Reply
 from routing.connectors.grpc_h2 import deadline_exceeded
+from routing.order import IDENTITY, Unsound
 from routing.pool import Pool
 from routing.questions import Scope, context, decode, scope_of
 from routing.served import served
@@ -56,6 +57,16 @@ PERSONAL: Final = frozenset(
     (Code.CANCELLED, Code.DEADLINE_EXCEEDED, Code.PERMISSION_DENIED, Code.UNAUTHENTICATED, Code.RESOURCE_EXHAUSTED)
 )
 """Errors that are of one caller: of his patience, his rights, his limits. Who waits beside him is not told them."""
+ORDER = (
+    Unsound("before", "authorize", "it answers callers who may have no right to the answer"),
+    Unsound("before", "rate_limit", "what it answers counts against no limit"),
+    Unsound(
+        "without",
+        IDENTITY,
+        "all callers are one and share their answers; if that is meant, say `scope: shared`",
+        lambda options: options.get("scope", "tenant") != "shared",
+    ),
+)
 CACHE, AGE, CONTROL = b"penstock-cache", b"age", b"cache-control"
 
 
@@ -79,6 +90,11 @@ class Spec(Node, frozen=True):
         items("Headers, or gRPC metadata, that change the answer since the model sees them"),
     ] = ()
     client_control: Annotated[bool, flag("Whether clients' `Cache-Control` is followed")] = True
+
+    @property
+    def needs_state(self) -> bool:
+        """Whether it uses the store."""
+        return self.shared_store
 
 
 class Outcome(NamedTuple):

@@ -42,6 +42,8 @@ class Spec(Node, frozen=True):
 class Policy:
     """Awaits `next`, and the other pool after an error that `when` names."""
 
+    needs_body = True
+
     def __init__(self, spec: Spec, services: Services) -> None:
         self._spec = spec
         self._when = frozenset(spec.when)

@@ -4,10 +4,10 @@ What "long" is comes from the calls themselves: the latency that the share `perc
 and version stayed below, but never less than `floor`. Nothing is sent twice until enough calls were measured. The other
 one of a pair is cancelled as soon as one has a good answer, at its Triton too. Both have the deadline of the call.
 
-A stream is not hedged. Only calls that may run twice without harm are hedged (`idempotent: true`, here or in a `retry` further out), and none
-of a stateful sequence. The second ones are paid from a budget of `budget` of the requests. Under saturation nothing is
-sent twice: for a second after an endpoint said that a queue is full, or where no other endpoint does better, that is,
-half of what each of them has in flight is late too.
+Only calls that may run twice without harm are hedged (`idempotent: true`, here or in a `retry` further out), none of a
+stateful sequence, and neither streams nor generate requests. The second ones are paid from a budget of `budget` of the
+requests. Under saturation nothing is sent twice: for a second after an endpoint said that a queue is full, or where no
+other endpoint does better, that is, half of what each of them has in flight is late too.
 """
 
 from __future__ import annotations
@@ -22,8 +22,14 @@ from policies import Services
 from routing.budget import Budget
 from routing.call import Call, Handler, Reply
 from routing.endpoint import Endpoint
+from routing.order import Unsound
 from routing.quantile import Quantile
 from transcoding.status import Fault, GatewayError
+
+ORDER = (
+    Unsound("before", "rate_limit", "both requests of a pair are counted"),
+    Unsound("before", "retry", "each request of a pair is sent again by itself; let retry come first"),
+)
 
 LEAST_CALLS = 50
 """Measured calls below which a percentile says nothing."""
@@ -44,6 +50,8 @@ class Spec(Node, frozen=True):
 class Policy:
     """Awaits `next`, and beside it once more when that takes long. A call that is fast costs one timer and no task.
     `late` is how many calls at an endpoint take long now."""
+
+    needs_body = True
 
     def __init__(self, spec: Spec, services: Services) -> None:
         self._spec = spec

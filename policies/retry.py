@@ -22,7 +22,13 @@ from policies import Services
 from routing.budget import Budget
 from routing.call import Call, Handler, Reply
 from routing.connectors.outcome import MODEL_BROKEN, NoOther, died
+from routing.order import Unsound
 from transcoding.status import Fault, GatewayError
+
+ORDER = (
+    Unsound("before", "rate_limit", "each attempt is counted as a request of its own"),
+    Unsound("before", "cache", "a hit is never the reason for another attempt; let the cache come first"),
+)
 
 LONGEST_WAIT = 2.0
 """Seconds: a client that can be answered no earlier is better told so."""
@@ -41,6 +47,8 @@ class Spec(Node, frozen=True):
 
 class Policy:
     """Awaits `next` until it answers, or the error is none to repeat."""
+
+    needs_body = True
 
     def __init__(self, spec: Spec, services: Services) -> None:
         self._spec = spec

@@ -22,7 +22,7 @@ class StreamLimits:
     `idle` in seconds, None for no limit. `total` is what a policy allows for all of the answer until `total_by`; it is
     the deadline unless that of the client is earlier."""
 
-    __slots__ = ("_answered", "_began", "_deadline", "_expired", "_heard", "_loop", "_paused", "_timer", "first_by",
+    __slots__ = ("_answered", "_deadline", "_expired", "_heard", "_loop", "_paused", "_timer", "first_by",
                  "first_byte", "idle", "total", "total_by")  # fmt: skip
 
     def __init__(self, loop: AbstractEventLoop) -> None:
@@ -37,7 +37,7 @@ class StreamLimits:
         self._timer: TimerHandle | None = None
         self._answered = False
         self._paused = False
-        self._began = self._heard = 0.0
+        self._heard = 0.0
 
     def within(self, now: float, first_byte: float | None, idle: float | None) -> None:
         """Allow no longer than this from `now` on, in seconds; what was allowed before still holds when it is less."""
@@ -56,10 +56,10 @@ class StreamLimits:
         self.end()
         self._deadline, self._expired = deadline, expired
         self._answered = self._paused = False
-        self._began = self._heard = self._loop.time()
         due = self._due()
-        if due is not None:
-            self._timer = self._loop.call_at(due, self._look)
+        if due is not None or self.idle is not None:
+            self._heard = self._loop.time()
+            self._timer = None if due is None else self._loop.call_at(due, self._look)
 
     def heard(self) -> None:
         """A message came."""
@@ -117,13 +117,18 @@ class StreamLimits:
             if due == self.total_by and self.total is not None:
                 name_total(error, self.total)
         elif self._answered:
-            error.message = f"deadline exceeded: no further message of the answer for {self.idle:g} s (timeout.idle)"
+            _say(error, f"deadline exceeded: no further message of the answer for {self.idle:g} s (timeout.idle)")
         else:
-            error.message = f"deadline exceeded: no message of an answer in {self.first_byte:g} s (timeout.first_byte)"
+            _say(error, f"deadline exceeded: no message of an answer in {self.first_byte:g} s (timeout.first_byte)")
         return error
 
 
 def name_total(error: GatewayError, seconds: float) -> None:
     """Say of an error, if it is that the deadline passed and nothing more, that it was a policy's for a whole call."""
     if error.code is Code.DEADLINE_EXCEEDED and error.message.lower() == "deadline exceeded":
-        error.message = f"deadline exceeded: the answer was not complete in {seconds:g} s (timeout.total)"
+        _say(error, f"deadline exceeded: the answer was not complete in {seconds:g} s (timeout.total)")
+
+
+def _say(error: GatewayError, message: str) -> None:
+    error.message = message
+    error.args = (message,)

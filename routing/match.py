@@ -32,9 +32,12 @@ class View:
     """What rules and splits see of a request. `headers` has lower-case names, repeated ones joined with a comma; `api`
     is "rest" or "grpc", `method` "infer", "stream" or "generate"; `address` is the client's as text, `principal` who it
     is known to be, `sequence` the stateful sequence that the request belongs to, each "" where there is none;
-    `certificate` is what the client's certificate says, None without a verified one."""
+    `certificate` is what the client's certificate says, None without a verified one; `listener` is the name of the one
+    that it came to, and `repeated` are the names of headers that came more than once. Of what carries no tensors,
+    `method` is the class of its API, such as "metadata"."""
 
-    __slots__ = ("address", "api", "certificate", "headers", "method", "model", "principal", "sequence")
+    __slots__ = ("address", "api", "certificate", "headers", "listener", "method", "model", "principal", "repeated",
+                 "sequence")  # fmt: skip
 
     def __init__(
         self,
@@ -54,6 +57,8 @@ class View:
         self.sequence = sequence
         self.principal = principal
         self.certificate: Certificate | None = None
+        self.listener = ""
+        self.repeated: tuple[bytes, ...] = ()
 
     def __repr__(self) -> str:
         return f"<View {self.api} {self.method} {self.model!r} from {self.address or 'nowhere'}>"

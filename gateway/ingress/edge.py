@@ -12,19 +12,20 @@ from typing import cast
 from gateway.ingress.http1 import Http1
 from gateway.ingress.http2 import Http2
 from gateway.ingress.listener import DRAIN_IDLE, NEVER, Listener, OpenConnection
+from gateway.ingress.peer import Peer, peer_of
 from transcoding.http2.frames import PREFACE
 
 
 class Edge(asyncio.Protocol):
     """A connection that has not said anything yet. `handshake` stood for it while TLS was negotiated."""
 
-    __slots__ = ("_address", "_handshake", "_head", "_listener", "_transport", "admitted", "expires")
+    __slots__ = ("_handshake", "_head", "_listener", "_peer", "_transport", "admitted", "expires")
 
     def __init__(self, listener: Listener, handshake: OpenConnection | None = None) -> None:
         self._listener = listener
         self._handshake = handshake
         self._transport: asyncio.Transport | None = None
-        self._address = ""
+        self._peer = Peer()
         self._head = b""
         self.admitted = False
         self.expires = NEVER
@@ -33,11 +34,10 @@ class Edge(asyncio.Protocol):
         """Admit or refuse; with ALPN the protocol is known now."""
         transport = cast(asyncio.Transport, transport)  # uvloop's transports do not inherit from asyncio's
         listener = self._listener
-        peer = transport.get_extra_info("peername")
-        self._address = peer[0] if isinstance(peer, tuple) else ""
+        self._peer = peer_of(transport, listener.verifies)
         if self._handshake is not None:
             listener.exchange(self._handshake, self)
-        elif not listener.admit(self, self._address):
+        elif not listener.admit(self, self._peer.address):
             transport.abort()
             return
         self.admitted = True
@@ -47,7 +47,7 @@ class Edge(asyncio.Protocol):
             self.drain()
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() == "h2":
-            self._become(Http2(listener, transport, self._address), b"")
+            self._become(Http2(listener, transport, self._peer), b"")
 
     def data_received(self, data: bytes) -> None:
         """Decide as soon as the bytes allow."""
@@ -55,11 +55,11 @@ class Edge(asyncio.Protocol):
             return
         head = self._head + data if self._head else data
         if head.startswith(PREFACE):
-            self._become(Http2(self._listener, self._transport, self._address), head)
+            self._become(Http2(self._listener, self._transport, self._peer), head)
         elif PREFACE.startswith(head):
             self._head = head
         else:
-            self._become(Http1(self._listener, self._transport, self._address), head)
+            self._become(Http1(self._listener, self._transport, self._peer), head)
 
     def _become(self, protocol: Http1 | Http2, data: bytes) -> None:
         assert self._transport is not None
@@ -72,7 +72,7 @@ class Edge(asyncio.Protocol):
         """Gone before it said anything."""
         if self._transport is not None:
             self._transport = None
-            self._listener.release(self, self._address)
+            self._listener.release(self, self._peer.address)
 
     def expired(self, now: float) -> None:
         """Nothing was said in time."""

@@ -10,6 +10,7 @@ from transcoding.message import Buffer, Content
 
 if TYPE_CHECKING:
     from gateway.ingress.listener import Listener
+    from gateway.ingress.peer import Peer
 
 JSON = b"application/json"
 OCTETS = b"application/octet-stream"
@@ -39,15 +40,17 @@ class Memo:
 
 
 class Request:
-    """A whole request: the body has arrived. `headers` has lower-case names; repeated ones are joined with a comma.
+    """A whole request: the body has arrived. `headers` has lower-case names; repeated ones, which `repeated` names, are
+    joined with a comma.
 
     `memo` is there when the head was seen before.
     """
 
-    __slots__ = ("body", "headers", "memo", "method", "target")
+    __slots__ = ("body", "headers", "memo", "method", "repeated", "target")
 
     def __init__(self, method: bytes, target: bytes, headers: dict[bytes, bytes], body: Content) -> None:
         self.memo: Memo | None = None
+        self.repeated: tuple[bytes, ...] = ()
         self.method = method
         self.target = target
         self.headers = headers
@@ -80,8 +83,8 @@ class Response:
 class Service(Protocol):
     """What answers requests; `gateway.ingress.rest` has it."""
 
-    async def serve(self, request: Request, listener: Listener, address: str) -> Response:
-        """The response to the client at this address; never raises but on cancellation."""
+    async def serve(self, request: Request, listener: Listener, peer: Peer) -> Response:
+        """The response to this client; never raises but on cancellation."""
         ...
 
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from routing.endpoint import Endpoint
     from routing.fleet import Lease
     from routing.match import View
+    from routing.pins import Resolved
     from routing.pool import Pool
-    from routing.table import Variant
 
 MODEL_INFER = BY_NAME["ModelInfer"]
 MODEL_STREAM_INFER = BY_NAME["ModelStreamInfer"]
@@ -82,11 +82,14 @@ class Generation:
         self._route.in_flight.value += 1
         self._closed = False
 
-    def _choose(self, call: Call) -> Variant:
-        view = self._view
-        view.sequence = generate.sequence_of(self._body)
+    def _choose(self, call: Call) -> Resolved:
+        """Where the request goes. The body is looked into for a sequence where that may make a difference."""
+        route, body, view = self._route, self._body, self._view
+        named = route.only is None or b"sequence_id" in (body if isinstance(body, bytes | bytearray) else bytes(body))
+        parameters = generate.sequencing_of(body) if named else {}
+        view.sequence = generate.sequence_of(parameters)
         view.principal = call.principal
-        return self._route.choose(view)
+        return route.resolve(view, call.version, parameters)
 
     async def start(self, limit: float | None) -> None:
         """Send the request, which may take `limit` seconds, and take its first response. Raises `GatewayError` when
@@ -107,8 +110,7 @@ class Generation:
 
     async def _proceed(self, call: Call) -> Reply:
         """Choose, and hand on to the policies behind that. Raises `GatewayError`."""
-        variant = self._route.only or self._choose(call)
-        call.model, call.version, self.told = variant.resolve(call.model, call.version)
+        variant, call.model, call.version, self.told = self._choose(call)
         call.variant = variant.name
         try:
             return await variant.handler(call)

@@ -59,17 +59,17 @@ class Session(Protocol):
 
 
 class GrpcStream:
-    """One gRPC call of a client at `address`. `told` is what its answer says of where it comes from, as a header block:
+    """One gRPC call of the client `peer`. `told` is what its answer says of where it comes from, as a header block:
     that of a unary call in front of its message, that of a stream at the end."""
 
     __slots__ = ("_answering", "_compressed", "_connection", "_deadline", "_fresh", "_held", "_message",
-                 "_partial", "_reader", "_session", "_size", "_stream", "_task", "address", "ended", "expires",
-                 "head", "listener", "told")  # fmt: skip
+                 "_partial", "_reader", "_session", "_size", "_stream", "_task", "ended", "expires", "head",
+                 "listener", "peer", "told")  # fmt: skip
 
     def __init__(self, connection: Http2, stream: Stream) -> None:
         self._connection = connection
         self._stream = stream
-        self.address = connection.address
+        self.peer = connection.peer
         self.told = b""
         self.head: Head | None = None
         self._deadline: float | None = None
@@ -91,7 +91,7 @@ class GrpcStream:
     def headers_received(self, block: HeaderBlock, end_stream: bool) -> None:
         """The head of the call; a later one is trailers, which only end it."""
         if self.head is None:
-            head = self.head = head_of(block)
+            head = self.head = head_of(block, self.listener.underscores)
             if head.error is not None:
                 self.fail(head.error, ACCEPTED_ENCODINGS)
                 return

@@ -10,11 +10,12 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from gateway.ingress.grpc_head import view_of
 from gateway.ingress.grpc_message import sequence_of
 from gateway.snapshot import Route, code_of
 from routing.call import Call, Reply
-from routing.match import GRPC, INFER, View
-from routing.table import Variant
+from routing.match import INFER, View
+from routing.pins import Resolved
 from transcoding.dialects import oip_grpc
 from transcoding.grpc_framing import prefix
 from transcoding.message import Buffer
@@ -90,19 +91,22 @@ class GrpcInference:
         return call
 
     def _view(self) -> View:
-        return View(GRPC, INFER, self._envelope.model, self._head.metadata, self._stream.address)
+        return view_of(self._stream, self._head, INFER, self._envelope.model)
 
     async def proceed(self, call: Call) -> Reply:
         """Choose, and hand on to the policies behind that. Raises `GatewayError`."""
         envelope, stream = self._envelope, self._stream
         call.sequence = sequence_of(envelope) if envelope.parameters else ""
         variant = self._route.only
-        if variant is None:
-            variant = self._choose(call)
-        model, version, told = envelope.model, envelope.version, variant.told
+        model, version = envelope.model, envelope.version
+        if variant is None or call.sequence:
+            variant, model, version, told = self._resolve(call)
+        else:
+            told = variant.told
+            if variant.alters:
+                model, version, told = variant.resolve(model, version)
         message: tuple[Buffer, ...] = (self._framed,)
         if variant.alters:
-            model, version, told = variant.resolve(model, version)
             parts = oip_grpc.set_target(self._payload, variant.model, version)
             message = (prefix(sum(map(len, parts))), *parts)
         if stream.listener.tells:
@@ -119,8 +123,8 @@ class GrpcInference:
             stream.told = variant.elsewhere(call).block
         return reply
 
-    def _choose(self, call: Call) -> Variant:
-        view = call.view or self._view()
+    def _resolve(self, call: Call) -> Resolved:
+        envelope, view = self._envelope, call.view or self._view()
         view.sequence = call.sequence
         view.principal = call.principal
-        return self._route.choose(view)
+        return self._route.resolve(view, envelope.version, envelope.parameters)

@@ -18,30 +18,34 @@ from typing import TYPE_CHECKING
 from routing.call import Call
 from routing.endpoint import Endpoint
 from routing.limits import StreamLimits
+from routing.table import NOTHING_TOLD, Told
 from transcoding.message import Buffer
 from transcoding.status import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.ingress.grpc_stream import InferSession
-    from gateway.ingress.upstream import Upstream
+    from gateway.ingress.upstream import Session, Upstream
     from routing.fleet import Lease
     from routing.pool import Pool
 
 
 class StreamRequest:
-    """One request of `session`. `sent` says that it was sent once, so that those behind it may go; `limbo` that it may
-    be sent once more; `answered` that a message of its answer came. `failure` is what came in place of one at the last
-    endpoint, by the message `refusal`, which the client was `told`, or with the end of the stream. `begun` is set when
-    the chain is through, `over` when the answer is. `kept` is the bytes of it that are counted as held."""
+    """One request of a session, with what to tell of its `choice`.
 
-    __slots__ = ("_at_end", "_first", "_lease", "_pool", "_session", "answered", "begun", "call", "failure", "id",
-                 "kept", "limbo", "limits", "over", "refusal", "sent", "spent", "told", "upstream",
+    `sent` says that it was sent once, so that those behind it may go; `limbo` that it may be sent once more; `answered`
+    that a message of its answer came. `failure` is what came in place of one at the last endpoint, by the message
+    `refusal`, which the client was `told`, or with the end of the stream. `begun` is set when the chain is through,
+    `over` when the answer is. `kept` is the bytes of it that are counted as held.
+    """
+
+    __slots__ = ("_at_end", "_first", "_lease", "_pool", "_session", "answered", "begun", "call", "choice", "failure",
+                 "id", "kept", "limbo", "limits", "over", "refusal", "sent", "spent", "told", "upstream",
                  "wants_final")  # fmt: skip
 
-    def __init__(self, session: InferSession, call: Call, id: str, wants_final: bool) -> None:
+    def __init__(self, session: Session, call: Call, id: str, wants_final: bool) -> None:
         self.call = call
         self.id = id
         self.wants_final = wants_final
+        self.choice: Told = NOTHING_TOLD
         self.limits = StreamLimits(session.loop)
         self.spent = False
         self.sent = self.limbo = self.answered = self.told = self.begun = self.over = False
@@ -70,7 +74,7 @@ class StreamRequest:
         candidates = pool.candidates(call.model, call.version)
         if pool.health.out:
             candidates = pool.health.passable(candidates, call)
-        for upstream in self._session.upstreams:
+        for upstream in self._session.upstreams.open:
             endpoint = upstream.endpoint
             if not upstream.closing and endpoint in candidates and endpoint not in call.tried:
                 return endpoint
@@ -85,10 +89,10 @@ class StreamRequest:
     async def ask(self, pool: Pool, call: Call, endpoint: Endpoint) -> None:
         """Send the request on the session's stream at this endpoint, and wait for the first message of its answer."""
         session = self._session
-        upstream = await session.upstream_at(endpoint)
-        while not self.sent and session.must_wait(self, upstream):
+        upstream = await session.upstreams.at(endpoint)
+        while not self.sent and session.upstreams.must_wait(self, upstream):
             await session.wait()
-            upstream = await session.upstream_at(endpoint)
+            upstream = await session.upstreams.at(endpoint)
         self._send(pool, call, upstream)
         first = self._first
         assert first is not None

@@ -6,10 +6,11 @@ from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from gateway.admission import Visit, admitted, is_open, unknown
+from gateway.ingress.grpc_head import view_of
 from gateway.ingress.grpc_infer import GrpcInference
 from gateway.ingress.grpc_message import PREFIX_BYTES
 from routing.connectors.grpc_h2 import deadline_exceeded, min_deadline
-from routing.match import GRPC
+from routing.match import INFER
 from transcoding.dialects import oip_grpc
 from transcoding.grpc_framing import encode_message
 from transcoding.message import Buffer
@@ -47,7 +48,7 @@ class GrpcService:
         return encode_message((await self._manage(method, head, bytes(payload), stream, deadline),))
 
     async def _unknown(self, method: Method, model: str, head: Head, stream: GrpcStream) -> NoReturn:
-        visit = visit_of(head, stream)
+        visit = visit_of(head, stream, method, model)
         try:
             await unknown(visit, method, model)
         finally:
@@ -56,10 +57,11 @@ class GrpcService:
     async def _manage(
         self, method: Method, head: Head, message: bytes, stream: GrpcStream, deadline: float | None
     ) -> bytes:
-        visit = visit_of(head, stream)
+        model, version = method.target(message)
+        visit = visit_of(head, stream, method, model)
         work = partial(self._plane.management.answer, method, message, deadline)
         try:
-            return await admitted(visit, method, *method.target(message), deadline, work)
+            return await admitted(visit, method, model, version, deadline, work)
         finally:
             stream.tell(visit.told)
 
@@ -75,9 +77,10 @@ class GrpcService:
         begin = partial(session, self._plane, stream)
         if is_open(method, stream.listener):
             return begin()
-        return GuardedSession(stream, visit_of(head, stream), method, begin)
+        return GuardedSession(stream, visit_of(head, stream, method), method, begin)
 
 
-def visit_of(head: Head, stream: GrpcStream) -> Visit:
+def visit_of(head: Head, stream: GrpcStream, method: Method, model: str = "") -> Visit:
     """A call as policies of listeners see it."""
-    return Visit(stream.listener, GRPC, head.metadata, stream.address, [])
+    name = INFER if method.kind == "infer" else method.api
+    return Visit(stream.listener, lambda: view_of(stream, head, name, model), [])

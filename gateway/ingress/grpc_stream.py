@@ -22,14 +22,11 @@ from gateway.ingress.generate import in_band
 from gateway.ingress.grpc_choice import StreamChoices
 from gateway.ingress.grpc_message import too_much_waits
 from gateway.ingress.grpc_request import StreamRequest
-from gateway.ingress.upstream import Upstream
+from gateway.ingress.upstream import Upstream, Upstreams, unanswered
 from routing.call import Call
 from routing.connectors.grpc_h2 import deadline_exceeded
-from routing.endpoint import Endpoint
-from routing.pool import unknown_model
 from transcoding.dialects import oip_grpc
 from transcoding.message import Buffer
-from transcoding.methods import BY_NAME
 from transcoding.status import Code, Fault, GatewayError
 
 if TYPE_CHECKING:
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-METHOD = BY_NAME["ModelStreamInfer"]
 WAITING_MESSAGES = 64
 WAITING_BYTES = 256 * 1024
 OUTSTANDING_REQUESTS = 10_000
@@ -56,22 +52,20 @@ class InferSession:
     def __init__(self, plane: DataPlane, head: Head, stream: GrpcStream) -> None:
         self.loop = plane.loop
         self.deadline = None if head.timeout is None else plane.loop.time() + head.timeout
-        self.upstreams: list[Upstream] = []
         self._plane = plane
         self._stream = stream
-        self._head = head
         self._started = perf_counter()
         self._timer = None if self.deadline is None else plane.loop.call_at(self.deadline, self._expire)
-        self._metadata = plane.forwarding.of_head(head, stream.listener.config.forward_headers)
         self._route: Route | None = None
         self._counted: Call | None = None  # the first request's, by whose variant the stream is counted
-        self._choices = StreamChoices(plane, stream, head)
+        metadata = plane.forwarding.of_head(head, stream.listener.config.forward_headers)
+        self.upstreams = Upstreams(self, metadata, self.deadline)
+        self._choices = StreamChoices(plane.guard, stream, head, metadata, self.deadline)
         self._queue: deque[tuple[Buffer, bool]] = deque()
         self._queued_bytes = 0
         self._inflated = 0  # of these, bytes that the message being forwarded grew to
         self._kept = 0  # bytes of requests that may be sent once more; they are counted in the listener's `buffered`
         self._requests: set[StreamRequest] = set()  # begun, and not over
-        self._limbo = 0  # of these, those that may be sent once more
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending = False
         self._progress: asyncio.Future[None] | None = None
@@ -113,7 +107,7 @@ class InferSession:
             task.add_done_callback(self._tasks.discard)
         elif self._half_closed:
             self._complete = True
-            for upstream in self.upstreams:
+            for upstream in self.upstreams.open:
                 upstream.close()
             self._finish_if_done()
 
@@ -169,11 +163,9 @@ class InferSession:
         """Take one request through its chain: its answer has begun, or its error was told, when this returns."""
         request: StreamRequest | None = None
         try:
-            route = self._stream.listener.snapshot.find(envelope.model)
-            if route is None:
-                await self._choices.refuse(envelope.model)
-                raise unknown_model(envelope.model)
-            call = self._choices.call(route, envelope, self.deadline)
+            model = envelope.model
+            route = self._stream.listener.snapshot.find(model) or await self._choices.refuse(model)
+            call = self._choices.call(route, envelope)
             if self._route is None:
                 self._route, self._counted = route, call
                 route.in_flight.value += 1
@@ -181,7 +173,7 @@ class InferSession:
             call.exchange = request
             self._requests.add(request)
             try:
-                await self._choices.answer(route, envelope, message, call)
+                await self._choices.answer(route, envelope, message, request)
             finally:
                 self._choices.add(call.told)
         except GatewayError as error:
@@ -205,7 +197,7 @@ class InferSession:
         elif error.code is Code.UNAUTHENTICATED:  # of the whole stream, by its metadata
             self._fail(error)
         else:
-            while not id and self._waits_elsewhere(None):
+            while not id and self.upstreams.wait_elsewhere(None):
                 await self.wait()
             self._stream.send(oip_grpc.encode_stream_error(error.message, id))
             await self._client_reads()
@@ -224,40 +216,10 @@ class InferSession:
 
     # for the requests -------------------------------------------------------------------------------------------------
 
-    async def upstream_at(self, endpoint: Endpoint) -> Upstream:
-        """The stream at this endpoint that still takes requests, opened if there is none. Raises `GatewayError`."""
-        found = self._open_at(endpoint)
-        if found is not None:
-            return found
-        upstream = Upstream(self, endpoint)
-        upstream.attempt = await endpoint.channel.stream(
-            METHOD.path, upstream, metadata=self._metadata, deadline=self.deadline
-        )
-        found = self._open_at(endpoint)
-        if found is not None:  # by another request, which is sent once more
-            upstream.attempt.cancel()
-            return found
-        self.upstreams.append(upstream)
-        return upstream
-
-    def _open_at(self, endpoint: Endpoint) -> Upstream | None:
-        for upstream in self.upstreams:
-            if upstream.endpoint is endpoint and not upstream.closing:
-                return upstream
-        return None
-
-    def must_wait(self, request: StreamRequest, upstream: Upstream) -> bool:
-        """Could the answers of a request that is sent there now be taken for others', or be wrong?"""
-        return (not request.id and self._waits_elsewhere(upstream)) or (request.ordered and self._limbo > 0)
-
-    def _waits_elsewhere(self, upstream: Upstream | None) -> bool:
-        """Are there answers to come from other endpoints? A client that gives no ids tells answers by their order,
-        which holds on one endpoint only."""
-        return any(each.outstanding for each in self.upstreams if each is not upstream)
-
     def was_sent(self, request: StreamRequest, upstream: Upstream) -> None:
         """Keep it until its answer begins, if there is room for that."""
         if not request.sent:
+            self._choices.tell(request.choice)
             listener, size = self._stream.listener, sum(map(len, request.call.message))
             if self._kept + size <= KEPT_BYTES and listener.buffered + size <= listener.limits.buffered_bytes // 2:
                 request.kept = size
@@ -286,7 +248,7 @@ class InferSession:
         """It is sent once more, or it will not be."""
         if request.limbo:
             request.limbo = False
-            self._limbo -= 1
+            self.upstreams.limbo -= 1
             self.progress()
 
     async def wait(self) -> None:
@@ -314,7 +276,7 @@ class InferSession:
             final = envelope.final or bool(text and not envelope.model)
             if final and text and not request.answered:
                 upstream.remove(request)
-                self._lose(request, in_band(text), message, self._alone(request))
+                self._lose(request, in_band(text), message, self.upstreams.alone(request))
                 return
             request.heard()
             if final:
@@ -329,12 +291,6 @@ class InferSession:
         if self._stream.congested:
             self._pause(upstream)
 
-    def _alone(self, request: StreamRequest) -> bool:
-        """Is there no other request under way that it could be taken for if it is sent after it?"""
-        if request.ordered:
-            return not self._limbo and not any(each.outstanding for each in self.upstreams)
-        return not any(each.shares(request.id) for each in self.upstreams)
-
     def _lose(self, request: StreamRequest, error: GatewayError, refusal: Buffer | None, alone: bool) -> None:
         """No answer came but this error, by the message `refusal` or because the stream ended. Its chain decides what
         is next; when it cannot be sent again the client is told before it hears more."""
@@ -345,16 +301,16 @@ class InferSession:
                 request.told = True
         else:
             request.limbo = True
-            self._limbo += 1
+            self.upstreams.limbo += 1
         request.failed(error, refusal)
         self.progress()
 
     def upstream_ended(self, upstream: Upstream, error: GatewayError | None) -> None:
         """An endpoint ended its stream: with the client's, when it was asked to, or when requests are lost."""
         lost = upstream.clear()
-        self.upstreams.remove(upstream)
+        self.upstreams.open.remove(upstream)
         if error is None and lost and not upstream.closing:
-            error = unanswered(upstream.endpoint)
+            error = unanswered(upstream.endpoint.address)
         ids = Counter(request.id for request in lost)
         for request in lost:
             if error is None:
@@ -392,7 +348,7 @@ class InferSession:
         """The client reads again, so the endpoints may send."""
         self.progress()
         self._count_unsent()
-        for upstream in self.upstreams:
+        for upstream in self.upstreams.open:
             upstream.attempt.resume()
         for request in self._requests:
             request.limits.paused(False)
@@ -411,7 +367,7 @@ class InferSession:
         self._close(code)
 
     def _finish_if_done(self) -> None:
-        if self._complete and not self._requests and not self.upstreams and not self._closed:
+        if self._complete and not self._requests and not self.upstreams.open and not self._closed:
             self._stream.finish()
             self._close(Code.OK)
 
@@ -427,9 +383,9 @@ class InferSession:
             self._timer.cancel()
         for task in self._tasks:
             task.cancel()
-        for upstream in self.upstreams:
+        for upstream in self.upstreams.open:
             upstream.attempt.cancel()
-        self.upstreams.clear()
+        self.upstreams.open.clear()
         for request in self._requests:
             self.forget(request)
             request.end()
@@ -440,9 +396,3 @@ class InferSession:
         self._stream.listener.requests_in_flight -= 1
         if self._route is not None and self._counted is not None:
             self._route.finish("inference", code, self._started, self._counted.variant)
-
-
-def unanswered(endpoint: Endpoint) -> GatewayError:
-    """The endpoint ended the stream well, but not the requests on it."""
-    text = f"endpoint {endpoint.address} ended its stream before it answered all requests"
-    return GatewayError(Code.UNAVAILABLE, text, fault=Fault.WORKER, executed=True)

@@ -14,6 +14,7 @@ from gateway.ingress.http1_reader import NOTHING, Http1Reader
 from gateway.ingress.http1_response import CONTINUE, LAST_CHUNK, chunk, stream_head, whole_head
 from gateway.ingress.linger import Linger, Stall
 from gateway.ingress.listener import DRAIN_IDLE, NEVER, Listener
+from gateway.ingress.peer import Peer
 from transcoding.dialects.oip_json import encode_error
 from transcoding.status import GatewayError
 
@@ -27,8 +28,8 @@ class Http1(Http1Reader, asyncio.Protocol):
 
     __slots__ = ("_drained", "_stall")
 
-    def __init__(self, listener: Listener, transport: asyncio.Transport, address: str) -> None:
-        super().__init__(listener, transport, address)
+    def __init__(self, listener: Listener, transport: asyncio.Transport, peer: Peer) -> None:
+        super().__init__(listener, transport, peer)
         self._drained: asyncio.Future[None] | None = None
         self._stall: Stall | None = None
 
@@ -83,7 +84,7 @@ class Http1(Http1Reader, asyncio.Protocol):
         listener = self._listener
         listener.requests_in_flight += 1
         try:
-            response = await listener.rest.serve(message, listener, self._address)
+            response = await listener.rest.serve(message, listener, self._peer)
             if listener.draining and not (self._queue or self._begun or self._held):
                 message.keep, self._last = False, True
             if response.stream is None:
@@ -180,7 +181,7 @@ class Http1(Http1Reader, asyncio.Protocol):
         transport, self._transport = self._transport, None
         if transport is not None:
             self._count_bytes(-self._buffered)
-            Linger(self._listener, self, transport, self._address)
+            Linger(self._listener, self, transport, self._peer.address)
 
     def drain(self) -> None:
         """Close when idle for a while; otherwise the next answer says so and closes."""
@@ -207,4 +208,4 @@ class Http1(Http1Reader, asyncio.Protocol):
             self._drained.cancel()
         if self._task is not None:
             self._task.cancel()
-        self._listener.release(self, self._address)
+        self._listener.release(self, self._peer.address)

@@ -8,9 +8,11 @@ refused here.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from config.schema import Limits
-from gateway.ingress.exchange import TARGET_BYTES, Request
+from gateway.ingress.exchange import TARGET_BYTES, Field, Request
+from transcoding.status import invalid
 
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH"})
 SINGLE_FIELDS = frozenset(
@@ -26,6 +28,8 @@ SINGLE_FIELDS = frozenset(
     }
 )
 CHUNKED = -1
+ALLOW, DROP, REJECT = "allow", "drop", "reject"
+UNDERSCORE = "header names with an underscore are not taken here"
 
 # RFC 9110 §4.2, RFC 3986 §3.2: a name or an address, and a port; an empty one names nothing.
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)(?::[0-9]{0,5})?").fullmatch
@@ -119,6 +123,16 @@ def join(headers: dict[bytes, bytes], name: bytes, value: bytes) -> bytes:
     if name in SINGLE_FIELDS:
         raise Refusal(400, f"{name.decode()}: expected at most one")
     return joined(headers[name], name, value)
+
+
+def without_underscores(fields: Sequence[Field], underscores: str) -> Sequence[Field]:
+    """The fields of a head that a listener takes which rejects, drops or allows underscores in their names. Raises
+    `GatewayError` where it rejects the whole request."""
+    if underscores == ALLOW or not any(b"_" in name for name, _ in fields):
+        return fields
+    if underscores == REJECT:
+        raise invalid(UNDERSCORE)
+    return [field for field in fields if b"_" not in field[0]]
 
 
 def joined(value: bytes, name: bytes, more: bytes) -> bytes:

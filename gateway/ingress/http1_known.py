@@ -18,7 +18,7 @@ LARGEST = 4096
 class Known:
     """A head and what it says. `size` is its length, `length` that of the body behind it, both in bytes."""
 
-    __slots__ = ("_headers", "_length", "_memo", "_method", "_target", "head", "length", "size")
+    __slots__ = ("_headers", "_length", "_memo", "_method", "_repeated", "_target", "head", "length", "size")
 
     def __init__(self, head: bytes, message: Message) -> None:
         self.head = head
@@ -28,6 +28,7 @@ class Known:
         self._method = message.method
         self._target = message.target
         self._headers = message.headers
+        self._repeated = message.repeated
         self._memo = Memo()
 
     def message(self) -> Message:
@@ -35,6 +36,7 @@ class Known:
         message = Message(self._method, self._target, self._headers, False)
         message.length = self._length
         message.keep = True
+        message.repeated = self._repeated
         message.memo = self._memo
         return message
 

@@ -14,7 +14,10 @@ import httptools
 
 from gateway.ingress.exchange import TARGET_BYTES, Body
 from gateway.ingress.http1_head import (
+    ALLOW,
     CHUNKED,
+    REJECT,
+    UNDERSCORE,
     Message,
     Refusal,
     check_head,
@@ -29,6 +32,7 @@ from gateway.ingress.http1_known import Known
 from gateway.ingress.http1_large import LARGE, LargeBody
 from gateway.ingress.http1_response import CONTINUE
 from gateway.ingress.listener import Listener
+from gateway.ingress.peer import Peer
 
 PIECE_BYTES = 4096
 NOTHING = memoryview(b"")
@@ -41,14 +45,14 @@ class Ignored(Exception):
 class Http1Reader:
     """The reading half of a connection. Whole requests, and refusals, go to `enqueue` in the order they came."""
 
-    __slots__ = ("_address", "_begun", "_body", "_buffered", "_count", "_fields", "_fresh", "_headers", "_held",
-                 "_known", "_large", "_last", "_listener", "_message", "_parser", "_queue", "_raw", "_target",
-                 "_task", "_transport", "_upgrading", "expires")  # fmt: skip
+    __slots__ = ("_begun", "_body", "_buffered", "_count", "_fields", "_fresh", "_headers", "_held",
+                 "_known", "_large", "_last", "_listener", "_message", "_parser", "_peer", "_queue", "_raw", "_target",
+                 "_task", "_transport", "_twice", "_upgrading", "expires")  # fmt: skip
 
-    def __init__(self, listener: Listener, transport: asyncio.Transport, address: str) -> None:
+    def __init__(self, listener: Listener, transport: asyncio.Transport, peer: Peer) -> None:
         self._listener = listener
         self._transport: asyncio.Transport | None = transport
-        self._address = address
+        self._peer = peer
         self._parser = httptools.HttpRequestParser(self)
         self._queue: deque[Message | Refusal] = deque()
         self._task: asyncio.Task[None] | None = None  # answers what is in the queue
@@ -68,6 +72,7 @@ class Http1Reader:
         self._begun = False
         self._message: Message | None = None  # whose body is arriving
         self._headers: dict[bytes, bytes] = {}
+        self._twice: tuple[bytes, ...] = ()
         self._fields = 0
         self._target = b""
         self._fresh = 0
@@ -264,9 +269,14 @@ class Http1Reader:
         if self._message is not None:
             return
         name = name.lower()
+        if b"_" in name and self._listener.underscores != ALLOW:
+            if self._listener.underscores == REJECT:
+                raise Refusal(400, UNDERSCORE)
+            return
         headers = self._headers
         if name in headers:
             value = join(headers, name, value)
+            self._twice = (*self._twice, name)
         headers[name] = value.rstrip(b" \t")
 
     def on_headers_complete(self) -> None:
@@ -276,6 +286,7 @@ class Http1Reader:
         if (self._raw or limit < PIECE_BYTES) and head_bytes(method, self._target, self._headers) > limit:
             raise head_too_large(limit)
         message = check_head(method, parser.get_http_version(), self._target, self._headers, listener.limits)
+        message.repeated = self._twice
         self._message = message
         if parser.should_upgrade():
             self._upgrading = True

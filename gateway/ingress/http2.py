@@ -14,6 +14,7 @@ from gateway.ingress.grpc import GrpcStream
 from gateway.ingress.http2_rest import RestStream
 from gateway.ingress.linger import STALL_BYTES, Linger, Stall
 from gateway.ingress.listener import DRAIN_IDLE, NEVER, Listener
+from gateway.ingress.peer import Peer
 from transcoding.http2.errors import ErrorCode
 from transcoding.http2.flow import Outbox
 from transcoding.http2.hpack import HeaderBlock
@@ -29,14 +30,14 @@ LAST_PING_SECONDS = 1.0
 
 
 class Http2(asyncio.Protocol):
-    """One HTTP/2 connection, of the client at `address`. `unfinished` holds the streams whose request is still
+    """One HTTP/2 connection, of the client `peer`. `unfinished` holds the streams whose request is still
     arriving."""
 
     __slots__ = ("_accepted", "_drained", "_flush_scheduled", "_frame", "_frame_expires", "_held",
                  "_idle_since", "_last_ping_expires", "_leaving", "_settings_expires", "_stall", "_stall_expires",
-                 "_transport", "_waiting", "address", "expires", "h2", "listener", "unfinished")  # fmt: skip
+                 "_transport", "_waiting", "expires", "h2", "listener", "peer", "unfinished")  # fmt: skip
 
-    def __init__(self, listener: Listener, transport: asyncio.Transport, address: str) -> None:
+    def __init__(self, listener: Listener, transport: asyncio.Transport, peer: Peer) -> None:
         limits = listener.limits
         self.listener = listener
         self.h2 = ServerConnection(
@@ -46,7 +47,7 @@ class Http2(asyncio.Protocol):
         )
         self.unfinished: dict[int, GrpcStream | RestStream] = {}
         self._transport: asyncio.Transport | None = transport
-        self.address = address
+        self.peer = peer
         self._flush_scheduled = False
         self._accepted = 0
         self._held = 0
@@ -288,7 +289,7 @@ class Http2(asyncio.Protocol):
         transport, self._transport = self._transport, None
         if transport is not None:
             self._forget_streams()
-            Linger(self.listener, self, transport, self.address)
+            Linger(self.listener, self, transport, self.peer.address)
 
     def abort(self) -> None:
         """Close at once."""
@@ -303,7 +304,7 @@ class Http2(asyncio.Protocol):
         """Every stream learns of it, which cancels its work at the worker."""
         self._transport = None
         self._forget_streams()
-        self.listener.release(self, self.address)
+        self.listener.release(self, self.peer.address)
 
     def _forget_streams(self) -> None:
         self.h2.connection_lost()

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from gateway.ingress.exchange import TARGET_BYTES, Body, Request, Response
-from gateway.ingress.http1_head import METHODS, SINGLE_FIELDS, joined
+from gateway.ingress.http1_head import DROP, METHODS, SINGLE_FIELDS, joined, without_underscores
 from gateway.ingress.listener import NEVER
 from transcoding.dialects.oip_json import encode_error
 from transcoding.http2 import hpack
@@ -47,7 +47,7 @@ class RestStream:
         """The head of the request; trailers are ignored but end it."""
         if self._request is None:
             try:
-                self._request = request_of(block)
+                self._request = request_of(block, self._connection.listener.underscores)
                 self._check_length(block.content_length)
             except GatewayError as error:
                 self._refuse(error.http_status, error.message)
@@ -98,7 +98,7 @@ class RestStream:
         listener = self._connection.listener
         listener.requests_in_flight += 1
         try:
-            response = await listener.rest.serve(request, listener, self._connection.address)
+            response = await listener.rest.serve(request, listener, self._connection.peer)
             if response.stream is None:
                 self._write(response, request.method)
             else:
@@ -181,24 +181,27 @@ class RestStream:
         self._finish()
 
 
-def request_of(block: HeaderBlock) -> Request:
+def request_of(block: HeaderBlock, underscores: str = DROP) -> Request:
     """The request of a header block; the result for the fields is kept with the block, which repeats.
 
     Raises GatewayError, whose HTTP status is to be answered.
     """
     memo = block.memo
     if not isinstance(memo, Request):
-        memo = block.memo = checked(block)
-    return Request(memo.method, memo.target, memo.headers, b"")
+        memo = block.memo = checked(block, underscores)
+    request = Request(memo.method, memo.target, memo.headers, b"")
+    request.repeated = memo.repeated
+    return request
 
 
-def checked(block: HeaderBlock) -> Request:
+def checked(block: HeaderBlock, underscores: str = DROP) -> Request:
     """The request of a header block without its body. Raises GatewayError."""
     if block.too_large:
         raise GatewayError(Code.RESOURCE_EXHAUSTED, "request head too large", http_status=431)
     method, target, authority = b"", b"", None
     headers: dict[bytes, bytes] = {}
-    for name, value in block.fields:
+    repeated: tuple[bytes, ...] = ()
+    for name, value in without_underscores(block.fields, underscores):
         if name == b":method":
             method = value
         elif name == b":path":
@@ -208,6 +211,8 @@ def checked(block: HeaderBlock) -> Request:
         elif not name.startswith(b":"):
             if name in headers and name in SINGLE_FIELDS:
                 raise invalid(f"{name.decode('latin-1')}: expected at most one")
+            if name in headers:
+                repeated = (*repeated, name)
             headers[name] = joined(headers[name], name, value) if name in headers else value
     if authority is not None and headers.setdefault(b"host", authority).lower() != authority.lower():
         raise invalid("host: expected the same as :authority")  # RFC 9113 §8.3.1
@@ -217,7 +222,9 @@ def checked(block: HeaderBlock) -> Request:
         raise GatewayError(Code.INVALID_ARGUMENT, f"request target longer than {TARGET_BYTES} bytes", http_status=414)
     if headers.get(b"expect", b"100-continue").lower() != b"100-continue":
         raise GatewayError(Code.INVALID_ARGUMENT, "expect: only 100-continue is understood", http_status=417)
-    return Request(method, target, headers, b"")
+    request = Request(method, target, headers, b"")
+    request.repeated = repeated
+    return request
 
 
 def too_large(limit: int) -> GatewayError:

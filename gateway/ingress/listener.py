@@ -17,8 +17,11 @@ from config.schema import Listener as ListenerConfig
 from gateway.ingress.exchange import BODY_BYTES_PER_SECOND, Service
 from gateway.ingress.handshakes import refuse_handshakes, unaccepted
 from gateway.ingress.http1_known import KnownHeads
+from gateway.ingress.peer import Peer
+from gateway.ingress.proxies import Proxies
 from gateway.snapshot import Snapshot
 from gateway.telemetry.metrics import Metrics
+from routing.match import View
 from routing.tasks import spawn
 
 if TYPE_CHECKING:
@@ -69,6 +72,9 @@ class Listener:
         self.snapshot = Snapshot((), {})
         self.apis = frozenset(config.apis)
         self.tells = config.tell_route
+        self.verifies = config.tls is not None and config.tls.client_ca is not None
+        self.underscores: str = config.underscores
+        self._proxies = Proxies(config.trusted_proxies) if config.trusted_proxies else None
         self.loop = asyncio.get_running_loop()
         self.connections: set[OpenConnection] = set()
         self.addresses: Counter[str] = Counter()
@@ -83,6 +89,16 @@ class Listener:
         self._socket: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
+
+    def view(self, api: str, method: str, model: str, headers: dict[bytes, bytes], peer: Peer) -> View:
+        """What policies, rules and splits see of a request that came here from `peer`."""
+        proxies = self._proxies
+        view = View(
+            api, method, model, headers, peer.address if proxies is None else proxies.client(peer.address, headers)
+        )
+        view.listener = self.config.name
+        view.certificate = peer.certificate
+        return view
 
     async def open(self) -> None:
         """Bind and listen. Raises OSError, also for TLS files that cannot be used."""

@@ -13,10 +13,11 @@ from gateway.admission import Visit, admitted, unknown
 from gateway.ingress.exchange import EVENTS, JSON, Request, Response
 from gateway.ingress.generate import Generation
 from gateway.ingress.listener import Listener
+from gateway.ingress.peer import Peer
 from gateway.ingress.refusal import error_response
-from gateway.ingress.rest_infer import RestInference, body_of
+from gateway.ingress.rest_infer import RestInference, body_of, view_of
 from gateway.snapshot import Route
-from routing.match import GENERATE, REST, View
+from routing.match import GENERATE, INFER
 from transcoding.dialects import oip_paths
 from transcoding.dialects.oip_management import OPERATIONS
 from transcoding.dialects.oip_paths import Match
@@ -37,8 +38,8 @@ class RestService:
         self._plane = plane
         self._loop = plane.loop
 
-    async def serve(self, request: Request, listener: Listener, address: str) -> Response:
-        """The response to a request of the client at this address; never raises but on cancellation."""
+    async def serve(self, request: Request, listener: Listener, peer: Peer) -> Response:
+        """The response to a request of this client; never raises but on cancellation."""
         match = match_of(request)
         try:
             if type(match) is not Match:
@@ -48,21 +49,22 @@ class RestService:
             if match.operation == "infer":
                 found = listener.snapshot.find(match.model)
                 if found is not None:
-                    return await RestInference(self._plane, found, match, request, listener, address).answer()
-            return await self._other(match, request, listener, address)
+                    return await RestInference(self._plane, found, match, request, listener, peer).answer()
+            return await self._other(match, request, listener, peer)
         except GatewayError as error:
             return error_response(error)
         except Exception:
             log.exception("request failed: %s", match)
             return error_response(GatewayError(Code.INTERNAL, "internal error", fault=Fault.GATEWAY))
 
-    async def _other(self, match: Match, request: Request, listener: Listener, address: str) -> Response:
-        visit = Visit(listener, REST, request.headers, address, [])
+    async def _other(self, match: Match, request: Request, listener: Listener, peer: Peer) -> Response:
+        method = INFER if match.operation == "infer" else GENERATE if match.api == "inference" else match.api
+        visit = Visit(listener, lambda: view_of(request, listener, peer, method, match.model), [])
         try:
             if match.operation in ("infer", "generate", "generate_stream"):
                 found = listener.snapshot.find(match.model)
                 if found is not None:
-                    return await self._generate(found, match, request, listener, address)
+                    return await self._generate(found, match, request, listener, peer)
                 await unknown(visit, MODEL_INFER, match.model)
             response = await self._manage(match, request, visit)
         except GatewayError as error:
@@ -86,13 +88,11 @@ class RestService:
 
     # generate ---------------------------------------------------------------------------------------------------------
 
-    async def _generate(
-        self, route: Route, match: Match, request: Request, listener: Listener, address: str
-    ) -> Response:
+    async def _generate(self, route: Route, match: Match, request: Request, listener: Listener, peer: Peer) -> Response:
         if request.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise invalid("Unsupported content-encoding, only 'identity' is supported.")
         metadata = self._plane.forwarding.fragment(request, listener.config.forward_headers)
-        view = View(REST, GENERATE, match.model, request.headers, address)
+        view = view_of(request, listener, peer, GENERATE, match.model)
         generation = Generation(self._plane, route, match, request.body, metadata, view)
         try:
             await generation.start(listener.deadlines.request)

@@ -15,15 +15,18 @@ from gateway.ingress.exchange import JSON, OCTETS, Field, Request, Response
 from gateway.ingress.generate import framed, sequence_of
 from gateway.ingress.grpc_message import too_much_waits
 from gateway.ingress.listener import Listener
+from gateway.ingress.peer import Peer
 from gateway.ingress.refusal import error_response
+from gateway.ingress.rest_raw import RawRequest
 from gateway.snapshot import Route, code_of
 from routing.call import Call, Reply
 from routing.match import INFER, REST, View
+from routing.pins import Resolved
 from routing.table import NOTHING_TOLD, Told, Variant
 from transcoding.compression import choose_encoding, deflate, inflate
 from transcoding.dialects import oip_grpc, oip_json
 from transcoding.dialects.oip_paths import Match
-from transcoding.message import Buffer, Content, InferRequest
+from transcoding.message import Buffer, Content, InferRequest, Parameters
 from transcoding.methods import BY_NAME
 from transcoding.status import Code, GatewayError, invalid
 
@@ -37,17 +40,17 @@ LENGTH = b"inference-header-content-length"
 class RestInference:
     """One request, to be answered once."""
 
-    __slots__ = ("_address", "_inflated", "_listener", "_match", "_plane", "_request", "_route", "_told", "_variant")
+    __slots__ = ("_inflated", "_listener", "_match", "_peer", "_plane", "_request", "_route", "_told", "_variant")
 
     def __init__(
-        self, plane: DataPlane, route: Route, match: Match, request: Request, listener: Listener, address: str
+        self, plane: DataPlane, route: Route, match: Match, request: Request, listener: Listener, peer: Peer
     ) -> None:
         self._plane = plane
         self._route = route
         self._match = match
         self._request = request
         self._listener = listener
-        self._address = address
+        self._peer = peer
         self._variant: Variant | None = None
         self._told: Told = NOTHING_TOLD
         self._inflated = 0
@@ -97,46 +100,52 @@ class RestInference:
         return call
 
     def _view(self) -> View:
-        return View(REST, INFER, self._match.model, self._request.headers, self._address)
+        return view_of(self._request, self._listener, self._peer, INFER, self._match.model)
 
     async def proceed(self, call: Call) -> Reply:
         """Read the request, choose, and hand on to the policies behind that. Raises `GatewayError`."""
-        request, match, plane = self._request, self._match, self._plane
+        request, match = self._request, self._match
         headers, body = request.headers, request.body
         if b"content-encoding" in headers:
             body = await body_of(request, self._listener)
             self._inflated += hold(self._listener, len(body))
         length = json_length(headers, body) if LENGTH in headers or not body else None
         infer = oip_json.decode_request(body, length, match.model, match.version) if length != 0 else None
+        if infer is not None:
+            call.sequence = sequence_of(infer)
         variant = self._route.only
-        if variant is None:
-            variant = self._choose(call, infer)
+        model, version = match.model, match.version
+        if variant is None or call.sequence:
+            variant, model, version, self._told = self._resolve(call, infer)
+        else:
+            self._told = variant.told
+            if variant.alters:
+                model, version, self._told = variant.resolve(model, version)
         self._variant = variant
-        model, version, self._told = match.model, match.version, variant.told
-        if variant.alters:
-            model, version, self._told = variant.resolve(model, version)
-        if infer is None:
-            signature = await plane.signatures.get(variant.pool, model, version, call.deadline)
-            infer = oip_json.decode_raw(body, model, version, signature)
-        elif variant.alters:
-            infer.model, infer.version = model, version
-        if infer.outputs and (names := classified(infer)):
-            call.prepare = plane.guard.of(names)
         call.model, call.version, call.variant = model, version, variant.name
-        call.message = framed(oip_grpc.encode_request(infer))
-        call.infer = infer
-        call.sequence = sequence_of(infer)
-        if call.sequence:
-            call.mark(infer.parameters or {})
-        if (keyed := variant.pool.hash_key) is not None:
-            call.hash_key = keyed.of(headers, infer)
+        if infer is not None:
+            self._write(call, infer, variant)
+        else:
+            call.prepare = RawRequest(self._plane.signatures, body, headers).prepare
         return await variant.handler(call)
 
-    def _choose(self, call: Call, infer: InferRequest | None) -> Variant:
+    def _write(self, call: Call, infer: InferRequest, variant: Variant) -> None:
+        infer.model, infer.version = call.model, call.version
+        call.infer = infer
+        call.message = framed(oip_grpc.encode_request(infer))
+        if call.sequence:
+            call.mark(infer.parameters or {})
+        if infer.outputs and (names := classified(infer)):
+            call.prepare = self._plane.guard.of(names)
+        if (keyed := variant.pool.hash_key) is not None:
+            call.hash_key = keyed.of(self._request.headers, infer)
+
+    def _resolve(self, call: Call, infer: InferRequest | None) -> Resolved:
         view = call.view or self._view()
-        view.sequence = "" if infer is None else sequence_of(infer)
+        view.sequence = call.sequence
         view.principal = call.principal
-        return self._route.choose(view)
+        parameters: Parameters = {} if infer is None else infer.parameters or {}
+        return self._route.resolve(view, self._match.version, parameters)
 
     def _rendered(self, call: Call, reply: Reply) -> Response:
         """The response to a request that was read; policies that answer by themselves stand behind that."""
@@ -146,6 +155,13 @@ class RestInference:
         if call.variant != variant.name:
             self._told = variant.elsewhere(call)
         return rendered(*oip_json.encode_reply(oip_grpc.decode_reply(reply.payload), infer), self._request.headers)
+
+
+def view_of(request: Request, listener: Listener, peer: Peer, method: str, model: str) -> View:
+    """What policies, rules and splits see of a request."""
+    view = listener.view(REST, method, model, request.headers, peer)
+    view.repeated = request.repeated
+    return view
 
 
 async def body_of(request: Request, listener: Listener) -> Content:

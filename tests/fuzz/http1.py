@@ -25,6 +25,7 @@ from gateway.ingress.grpc_service import GrpcService
 from gateway.ingress.http1 import Http1
 from gateway.ingress.http1_head import METHODS
 from gateway.ingress.listener import Listener
+from gateway.ingress.peer import Peer
 from gateway.telemetry.metrics import Metrics
 from tests.support.ingress import MemoryTransport, feed
 
@@ -61,7 +62,7 @@ class Rest:
     def __init__(self) -> None:
         self.seen: list[tuple[bytes, bytes, tuple[tuple[bytes, bytes], ...], bytes]] = []
 
-    async def serve(self, request: Request, listener: Listener, address: str) -> Response:
+    async def serve(self, request: Request, listener: Listener, peer: Peer) -> Response:
         assert request.method in METHODS
         assert request.target.startswith(b"/")
         assert len(request.body) <= LIMITS.body_bytes
@@ -80,7 +81,7 @@ async def converse(data: bytes, cut: Callable[[], int]) -> tuple[list[Any], list
     grpc = GrpcService(SimpleNamespace(loop=asyncio.get_running_loop()))  # type: ignore[arg-type]  # is not asked
     listener = Listener(ListenerConfig("127.0.0.1:1", limits=LIMITS), rest, grpc, Metrics())
     transport = MemoryTransport(listener.loop)
-    connection = Http1(listener, transport, "")  # type: ignore[arg-type]
+    connection = Http1(listener, transport, Peer())  # type: ignore[arg-type]
     listener.connections.add(connection)
     transport.protocol = connection
     at = 0

@@ -108,7 +108,7 @@ def test_a_state_directory_that_cannot_be_made_is_told(
 
 
 def test_a_command_error_has_its_own_code(capsys: pytest.CaptureFixture[str]) -> None:
-    def load(path: str) -> Config:
+    def load(path: str, warn: object = None) -> Config:
         raise CommandError("no", 7)
 
     assert main(["check", "x"], Parts(load)) == 7
@@ -124,3 +124,16 @@ def test_check_and_the_supervisor_load_no_grpc_and_no_server() -> None:
         [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=30, check=True
     )
     assert ended.stdout == "[]\n"
+
+
+def test_check_tells_of_unsound_orders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "gateway.yaml"
+    path.write_text(
+        "listen: [{address: '127.0.0.1:1', apis: [inference]}]\npools: {p: {endpoints: ['a:1']}}\n"
+        "routes:\n  - {match: {model: a}, to: p, policies: [{kind: authorize, allow: [{}]}]}\n"
+    )
+    assert main(["check", str(path)]) == Exit.OK
+    out, err = capsys.readouterr()
+    assert out == f"{path}: ok (1 listener, 1 pool, 1 route)\n"
+    assert err.startswith(f"warning: {path}:4:43: routes[0].policies[0]: authorize stands without")
+    assert main(["check", "--strict", str(path)]) == Exit.FAILED

@@ -24,7 +24,7 @@ from gateway.world import World
 from routing.load_board import LoadBoard
 
 
-def load_json(path: str) -> Config:
+def load_json(path: str, warn: object = None) -> Config:
     """A `Config` from JSON."""
     try:
         return msgspec.json.decode(Path(path).read_bytes(), type=Config)

@@ -25,6 +25,7 @@ from gateway.ingress.http1 import Http1
 from gateway.ingress.http2 import Http2
 from gateway.ingress.linger import Linger
 from gateway.ingress.listener import Listener
+from gateway.ingress.peer import Peer
 from gateway.telemetry.metrics import Metrics
 from tests.support.raw_client import RawClient
 from tests.support.rude_http2 import RudeHttp2
@@ -164,7 +165,7 @@ class Service:
         self.cancelled = 0
         self._waiting: list[asyncio.Future[None]] = []
 
-    async def serve(self, request: Request, listener: Listener, address: str) -> Response:
+    async def serve(self, request: Request, listener: Listener, peer: Peer) -> Response:
         self.requests.append(request)
         if self.holding:
             released = listener.loop.create_future()
@@ -280,7 +281,7 @@ class Ingress:
     def http1(self) -> Http1Client:
         """A client that is known to speak HTTP/1.1."""
         transport = self.transport()
-        transport.protocol = Http1(self.listener, transport, ADDRESS)  # type: ignore[arg-type]
+        transport.protocol = Http1(self.listener, transport, Peer(ADDRESS))  # type: ignore[arg-type]
         assert self.listener.admit(transport.protocol, ADDRESS)
         return Http1Client(self, transport)
 
@@ -289,7 +290,7 @@ class Ingress:
     ) -> Http2Client:
         """The same for HTTP/2."""
         transport = self.transport()
-        transport.protocol = Http2(self.listener, transport, ADDRESS)  # type: ignore[arg-type]
+        transport.protocol = Http2(self.listener, transport, Peer(ADDRESS))  # type: ignore[arg-type]
         assert self.listener.admit(transport.protocol, ADDRESS)
         return Http2Client(self, transport, settings or {}, greet, answer_pings)
 

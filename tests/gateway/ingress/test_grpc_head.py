@@ -36,6 +36,23 @@ def test_metadata_by_name() -> None:
     head = Head(HeaderBlock(fields, GOOD))
     assert head.metadata == {b"x-a": b"1, 2", b"cookie": b"a=1; b=2"}
     assert head.metadata is head.metadata
+    assert head.repeated == (b"x-a", b"cookie")
+
+
+def test_two_credentials_are_refused() -> None:
+    fields = ((b":path", PATH), (b"authorization", b"Bearer a"), (b"authorization", b"Bearer b"))
+    error = Head(HeaderBlock(fields, GOOD)).error
+    assert error is not None
+    assert (error.code, error.message) == (Code.INVALID_ARGUMENT, "authorization: expected at most one")
+
+
+def test_underscores() -> None:
+    fields = ((b":path", PATH), (b"x_a", b"1"), (b"x-a", b"2"))
+    dropped, allowed, rejected = (Head(HeaderBlock(fields, GOOD), each) for each in ("drop", "allow", "reject"))
+    assert (dropped.error, dropped.metadata) == (None, {b":path": PATH, b"x-a": b"2"})
+    assert (allowed.error, allowed.metadata[b"x_a"]) == (None, b"1")
+    assert rejected.error is not None
+    assert rejected.error.code is Code.INVALID_ARGUMENT
 
 
 def test_a_path_that_is_not_known() -> None:

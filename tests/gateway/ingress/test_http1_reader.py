@@ -135,6 +135,29 @@ class TestHeads:
             ingress.http1().ask(get("/", "x-A: 1 \t", "X-a:2", "X-A:"))
             assert ingress.service.requests[0].headers == {b"host": b"gateway", b"x-a": b"1, 2,"}
 
+    def test_what_came_twice_is_known_also_when_the_head_repeats(self) -> None:
+        with an_ingress() as ingress:
+            client = ingress.http1()
+            for _ in range(3):
+                client.ask(get("/", "X-Key: a", "X-Key: b"))
+            assert [request.repeated for request in ingress.service.requests] == [(b"x-key",)] * 3
+
+    @pytest.mark.parametrize("name", ["X_A", "Content_Length", "Transfer_Encoding", "X_Forwarded-For"])
+    def test_headers_with_an_underscore_are_dropped(self, name: str) -> None:
+        with an_ingress() as ingress:
+            ingress.http1().ask(get("/", f"{name}: 5", "X-A: 2"))
+            assert ingress.service.requests[0].headers == {b"host": b"gateway", b"x-a": b"2"}
+
+    def test_or_refused_or_taken(self) -> None:
+        with an_ingress() as ingress:
+            ingress.listener.underscores = "allow"
+            ingress.http1().ask(get("/", "X_A: 5"))
+            assert ingress.service.requests[0].headers[b"x_a"] == b"5"
+            ingress.listener.underscores = "reject"
+            client = ingress.http1()
+            client.send(get("/", "X_A: 6"))
+            client.assert_refused(400, "underscore")
+
     def test_trailers_change_nothing(self) -> None:
         with an_ingress() as ingress:
             client = ingress.http1()

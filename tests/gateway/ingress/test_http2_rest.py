@@ -47,6 +47,14 @@ class TestHeads:
     def test_repeated_fields_are_joined(self) -> None:
         request = request_of(a_block((b"accept", b"a"), (b"x", b"1"), (b"accept", b"b"), (b"accept", b"")))
         assert (request.headers[b"accept"], request.headers[b"x"]) == (b"a, b, ", b"1")
+        assert request.repeated == (b"accept", b"accept")
+
+    def test_underscores(self) -> None:
+        block = (b"x_a", b"1"), (b"x-a", b"2")
+        dropped, allowed = (request_of(a_block(*block), each) for each in ("drop", "allow"))
+        assert (dropped.headers.get(b"x_a"), allowed.headers[b"x_a"]) == (None, b"1")
+        with pytest.raises(GatewayError, match="underscore"):
+            request_of(a_block(*block), "reject")
 
     @pytest.mark.parametrize("host", [b"gateway", b"GATEWAY"])
     def test_a_host_that_agrees(self, host: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import socket
@@ -15,8 +16,10 @@ import pytest
 import trustme
 from tritonclient.grpc import service_pb2_grpc
 
+from config.routes import PolicySpec
 from config.schema import Deadlines, Tls
-from tests.support.data_plane import PlaneThread, a_listener, a_plane
+from tests.support.acting import Acting, act
+from tests.support.data_plane import PlaneThread, a_listener, a_plane, a_route
 from tests.support.deadline import until
 from tests.support.model_server import ModelServer, model_server, numbers_of, request_of
 
@@ -125,6 +128,35 @@ def test_a_clients_certificate_is_required(plane: PlaneThread, certificates: Cer
         with pytest.raises(grpc.RpcError) as caught:
             rpc(plane, certificates, 1, leaf)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+class Notes(Acting):
+    """Notes the certificate of each call."""
+
+    needs_view = True
+
+    def __init__(self) -> None:
+        super().__init__(lambda call: self.found.append(call.view and call.view.certificate))
+        self.found: list[Any] = []
+
+
+def test_policies_see_what_a_verified_certificate_says(
+    server: ModelServer, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = Notes()
+    act(monkeypatch, notes=notes)
+    listen = [
+        a_listener(str(at), tls=certificates.tls(client_ca=ca)) for at, ca in enumerate((None, str(certificates.ca)))
+    ]
+    with a_plane(server.address, listen=listen, routes=[a_route(policies=(PolicySpec("notes"),))]) as plane:
+        context = certificates.context("http/1.1", client=certificates.client)
+        assert [rest(plane, context, listener=each) for each in (0, 1)] == [200, 200]
+        rpc(plane, certificates, 1, certificates.client)
+        nobody, over_rest, over_grpc = notes.found
+        assert nobody is None
+        assert over_rest == over_grpc
+        der = ssl.PEM_cert_to_DER_cert(certificates.client.cert_chain_pems[0].bytes().decode())
+        assert over_rest.fingerprint == hashlib.sha256(der).hexdigest()
 
 
 def test_versions_that_are_too_old(plane: PlaneThread, certificates: Certificates) -> None:
