@@ -19,7 +19,7 @@ from config.pools import Pick
 from config.schema import Config
 from config.schema import Pool as PoolConfig
 from config.schema import Route as RouteConfig
-from gateway.policies import Shelf
+from gateway.policies import Shared, Shelf
 from gateway.routes import RouteLinker
 from gateway.snapshot import NO_LISTENERS, Route, Snapshot
 from gateway.telemetry.metrics import Metrics
@@ -65,7 +65,7 @@ class Backend(NamedTuple):
 class Builder:
     """Builds snapshots and owns the parts that outlive them. `tools` has the load board and the clock; `random` is who
     decides by chance; `sequences` is the table that the workers share; `rooms` are where requests wait for models;
-    `on_stale` is told of endpoints that lack a model which they should have."""
+    `on_stale` is told of endpoints that lack a model which they should have; `shared` is what all policies have."""
 
     def __init__(
         self,
@@ -75,6 +75,7 @@ class Builder:
         sequences: SequenceTable | None = None,
         rooms: WaitingRooms | None = None,
         on_stale: OnStale | None = None,
+        shared: Shared = Shared(),  # noqa: B008 - immutable
     ) -> None:
         self._metrics = metrics
         self._tools = tools or Tools()
@@ -92,7 +93,7 @@ class Builder:
         self._retiring: set[Backend] = set()
         self._outcomes: dict[Key, Counter[str]] = {}
         self._ejections: dict[str, Counter[tuple[str, str]]] = {}
-        self._shelf = Shelf(metrics.counter, self._current, self._latest_of, metrics.gauge)
+        self._shelf = Shelf(metrics.counter, self._current, self._latest_of, shared, metrics.gauge)
 
     def build(self, world: World) -> Snapshot:
         """The snapshot of this world."""

@@ -1,4 +1,5 @@
-"""The command line: `penstock check`, `serve`, `version`, and the hidden roles that the supervisor starts.
+"""The command line: `penstock check`, `serve`, `explain`, `keys`, `version`, and the hidden roles of the supervisor's
+children.
 
 Modules are imported by the command that needs them: the supervisor and `check` load neither gRPC nor the data plane.
 """
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from config.schema import Config
 from gateway import lifeline, logs
+from gateway.keys_arguments import add_keys
 from gateway.lifeline import Exit
 from gateway.rundir import RunDirectory
 
@@ -180,6 +182,20 @@ def explain(options: argparse.Namespace, parts: Parts) -> int:
     return Exit.OK
 
 
+def keys(options: argparse.Namespace, parts: Parts) -> int:
+    """Create, list, show, rotate or revoke API keys."""
+    import logging
+
+    from gateway import keys_command
+
+    logging.getLogger("state").setLevel(logging.CRITICAL)  # what matters of it is in the error
+    try:
+        keys_command.run(parts.load(options.file), options)
+    except keys_command.KeysError as error:
+        raise CommandError(str(error), Exit.FAILED) from error
+    return Exit.OK
+
+
 # Roles of the supervisor's children
 
 
@@ -257,6 +273,7 @@ def parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_serve(commands)
     _add_explain(commands)
+    add_keys(commands, keys)
     _command(commands, "version", version, "print the version", "penstock version")
     for name, role, number in (("control", control, "--workers"), ("worker", worker, "--index"), ("store", store, "")):
         child = commands.add_parser(name)

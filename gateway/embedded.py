@@ -6,14 +6,19 @@ it waits it has no store, and does what its policies say of that.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
+import subprocess
+import time
+from collections.abc import Iterator
 from typing import NoReturn
 
 from config.schema import Config
 from gateway.rundir import RunDirectory
 from gateway.store_place import data_directory
+from gateway.supervisor import STORE_POLL, STORE_START
 from state.server import command, find_server
 
 LOCK = "lock"
@@ -35,15 +40,53 @@ def become_store(directory: RunDirectory) -> NoReturn:
     os.execv(binary, words)
 
 
-def take_lock(data: str) -> int:
-    """A descriptor that holds the lock of this directory for as long as any process has it open. Raises `OSError`."""
+class Busy(Exception):
+    """Another process has the data."""
+
+
+def take_lock(data: str, wait: bool = True) -> int:
+    """A descriptor that holds the lock of this directory for as long as any process has it open. Raises `OSError`, and
+    `Busy` if it is not to wait and would have to."""
     lock = os.open(os.path.join(data, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        if not wait:
+            os.close(lock)
+            raise Busy(f"another process has the state in {data}") from None
         _log.error("another gateway has the state in %s; waiting for it to end", data)
         fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
+
+
+@contextlib.contextmanager
+def visit(config: Config) -> Iterator[RunDirectory]:
+    """The store of a gateway that does not run, for as long as the context lasts. Raises `OSError`, `Busy`, and
+    `NoServer`."""
+    assert config.state is not None
+    binary, directory = find_server(), RunDirectory.make(None)
+    try:
+        data = data_directory(config, directory)
+        os.makedirs(data, mode=0o700, exist_ok=True)
+        lock = take_lock(data, wait=False)
+        try:
+            words = command(binary, directory.store, data, config.state.memory)
+            with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as server:
+                try:
+                    _wait_until_it_listens(server, directory)
+                    yield directory
+                finally:
+                    server.terminate()
+        finally:
+            os.close(lock)
+    finally:
+        directory.remove()
+
+
+def _wait_until_it_listens(server: subprocess.Popen[bytes], directory: RunDirectory) -> None:
+    limit = time.monotonic() + STORE_START
+    while not os.path.exists(directory.store) and server.poll() is None and time.monotonic() < limit:
+        time.sleep(STORE_POLL)
 
 
 def _tell(config: Config, data: str) -> None:

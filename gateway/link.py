@@ -20,6 +20,7 @@ from gateway.backoff import Backoff
 from gateway.tasks import spawn
 from gateway.world import (
     Hello,
+    KeySet,
     Load,
     Loaded,
     Loading,
@@ -44,6 +45,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _to_worker = msgspec.msgpack.Decoder(ToWorker)
 
 OnWorld = Callable[[World], Awaitable[None]]
+OnKeys = Callable[[KeySet], None]
 Tell = Callable[[str], None]
 """Is called with what a load waits for, in words."""
 AWAY = Outcome("away", "no control")
@@ -73,8 +75,14 @@ class Handler(Protocol):
         """Return when the model is loaded there and that was published, or why it is not."""
 
 
+def no_keys(keys: KeySet) -> None:
+    """Until somebody wants them."""
+
+
 class WorkerLink(Protocol):
-    """The worker's end."""
+    """The worker's end. `on_keys` gets the keys as they change, before the first World."""
+
+    on_keys: OnKeys
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -113,6 +121,7 @@ class LinkClient:
         self._path = path
         self._worker = worker
         self._on_world = on_world
+        self.on_keys: OnKeys = no_keys
         self._writer: asyncio.StreamWriter | None = None
         self._tokens = itertools.count(1)
         self._refreshes: dict[int, asyncio.Future[None]] = {}
@@ -153,6 +162,8 @@ class LinkClient:
         match message:
             case World():
                 await self._on_world(message)
+            case KeySet():
+                self.on_keys(message)
             case Refreshed():
                 self._refreshed(message.token)
             case Loading():
@@ -213,9 +224,14 @@ class DirectLink:
     def __init__(self, handler: Handler, on_world: OnWorld) -> None:
         self._handler = handler
         self._on_world = on_world
+        self.on_keys: OnKeys = no_keys
         self._world: World | None = None
         self._seen = asyncio.Condition()
         self._applied: World | None = None
+
+    def publish_keys(self, keys: KeySet, whole: Callable[[], KeySet]) -> None:
+        """Hand the keys over."""
+        self.on_keys(keys)
 
     def publish(self, world: World) -> None:
         """Have the worker take over `world`, in its own task."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
+from typing import NamedTuple
 
 from config.routes import PolicySpec, Route, Target
 from config.schema import Config, Listener
@@ -12,6 +13,8 @@ from policies import Counters, Services, make, unread
 from routing.call import Policy
 from routing.pool import Pool
 from routing.versions import LATEST, Labelled, Latest
+from state import State
+from state.keys import KeyRing, Keys
 
 Labels = Mapping[str, Mapping[str, str]]
 Key = tuple[str, str, int]
@@ -20,11 +23,18 @@ Key = tuple[str, str, int]
 NO_LABELS: Labels = MappingProxyType({})
 
 
+class Shared(NamedTuple):
+    """What a process has once, for all its policies: the state store and the API keys, where there are any."""
+
+    state: State | None = None
+    keys: KeyRing | None = None
+
+
 class Shelf:
     """One policy for each shared name, and for each place of a route or listener that has one of its own.
 
-    `pools` follow the current configuration, `latest` knows the latest versions of a pool, and `labels` are to be set
-    with each configuration.
+    `pools` follow the current configuration, `latest` knows the latest versions of a pool, `shared` is what they all
+    have, `gauges` are where they say what may fall, and `labels` are to be set with each configuration.
     """
 
     def __init__(
@@ -32,12 +42,15 @@ class Shelf:
         counters: Counters,
         pools: Mapping[str, Pool],
         latest: Callable[[Pool], Latest],
+        shared: Shared = Shared(),  # noqa: B008 - immutable
         gauges: Counters = unread,
     ) -> None:
         self.labels = NO_LABELS
         self._pools = pools
         self._latest = latest
-        self._services = Services(counters, pools, self.version_of, gauges=gauges)
+        self._services = Services(
+            counters, pools, self.version_of, gauges=gauges, state=shared.state, keys=shared.keys or Keys()
+        )
         self._made: dict[Key, tuple[PolicySpec, Policy]] = {}
 
     def policies_of(self, route: Route) -> tuple[Policy, ...]:

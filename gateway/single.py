@@ -102,7 +102,7 @@ class Single:
 
     def _connect(self, on_world: OnWorld) -> DirectLink:
         link = DirectLink(self._plane, on_world)
-        self._plane.attach(link.publish)
+        self._plane.attach(link.publish, link.publish_keys)
         return link
 
     def _ready(self) -> None:

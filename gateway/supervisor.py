@@ -2,7 +2,7 @@
 end, and passes signals on.
 
 It does nothing else, and imports little, so that there is little in it that can fail. Children are started by exec,
-never by a bare fork, in process groups of their own: Ctrl-C reaches the supervisor alone, which ends them in order.
+never by a bare fork, in sessions of their own: Ctrl-C reaches the supervisor alone, which ends them in order.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Child:
         self._starts += 1
         try:
             process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=DEVNULL, process_group=0, env=environment()
+                *self._command, stdin=DEVNULL, start_new_session=True, env=environment()
             )
         except OSError as error:
             _log.error("cannot start %s: %s", self.name, error)

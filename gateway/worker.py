@@ -18,12 +18,15 @@ from gateway.ingress.http1 import Http1
 from gateway.ingress.http2 import Http2
 from gateway.ingress.listener import Listener
 from gateway.ingress.rest import RestService
+from gateway.key_ring import Ring
 from gateway.management import Management
+from gateway.policies import Shared
 from gateway.signatures import Signatures
 from gateway.snapshot import Snapshot
+from gateway.store import Store
 from gateway.telemetry.metrics import Metrics
 from gateway.waiting import Ask, Tell, WaitingRooms
-from gateway.world import Outcome, World
+from gateway.world import KeySet, Outcome, World
 from routing.fleet import Fleet
 from routing.load_board import LoadBoard
 from routing.pickers import Tools
@@ -78,7 +81,16 @@ class DataPlane:
         self.load: Ask = no_control
         rooms = WaitingRooms(lambda pool, model, tell: self.load(pool, model, tell), metrics)
         tools = Tools(Fleet(board, worker))
-        self._builder = Builder(metrics, tools=tools, sequences=sequences, rooms=rooms, on_stale=Hints(refresh).stale)
+        self.keys = Ring()
+        self.store = Store(metrics, f"worker {worker}")
+        self._builder = Builder(
+            metrics,
+            tools=tools,
+            sequences=sequences,
+            rooms=rooms,
+            on_stale=Hints(refresh).stale,
+            shared=Shared(self.store, self.keys),
+        )
         self._rest = RestService(self)
         self._grpc = GrpcService(self)
         self._listeners: list[Listener] = []
@@ -88,11 +100,13 @@ class DataPlane:
 
         Raises OSError when a port cannot be opened, and ValueError for a header that may not be forwarded.
         """
+        self.store.follow(world.config)
         self.snapshot = self._builder.build(world)
         for listener in self._listeners:
             listener.snapshot = self.snapshot.of_listener(listener.config.name)
         self.draining = self.draining or world.draining
         if not self.ready:
+            await self.store.settled()
             for config in world.config.listen:
                 self.forwarding.prepare(config.forward_headers)
                 listener = Listener(config, self._rest, self._grpc, self._metrics)
@@ -101,6 +115,10 @@ class DataPlane:
                 await listener.open()
             self.ready = True
         self._tell_watchers()
+
+    def take_keys(self, keys: KeySet) -> None:
+        """Know these API keys from now on."""
+        self.keys.take(keys)
 
     def _tell_watchers(self) -> None:
         for watcher in list(self.watchers):
@@ -162,3 +180,4 @@ class DataPlane:
         for listener in self._listeners:
             await listener.close()
         await self._builder.aclose()
+        await self.store.close()

@@ -14,7 +14,7 @@ from gateway.link import OnWorld, WorkerLink
 from gateway.memory import keep_freed_memory
 from gateway.telemetry.metrics import Metrics, measure_process
 from gateway.waiting import Ask
-from gateway.world import Report, World
+from gateway.world import KeySet, Report, World
 from routing.load_board import LoadBoard
 
 REPORT_INTERVAL = 1.0
@@ -33,6 +33,9 @@ class DataPlane(Protocol):
 
     async def apply(self, world: World) -> None:
         """Take over `world`. The first call opens the listeners and raises `OSError` if it cannot."""
+
+    def take_keys(self, keys: KeySet) -> None:
+        """Know these API keys from now on."""
 
     def report(self) -> None:
         """Set gauges; called just before each report."""
@@ -69,6 +72,7 @@ class Worker:
         board.worker(index).clear()
         self._plane = make(index, self._metrics, self._link.refresh, board)
         self._plane.load = self._link.load
+        self._link.on_keys = self._plane.take_keys
         self._world: World | None = None
         self._stop = asyncio.Event()
         self._exit = Exit.OK

@@ -1,8 +1,8 @@
 """What control tells the workers and what they report: plain messages over one Unix socket.
 
-Control to worker: `World` (whole, versioned by `generation`), `Refreshed`, `Loading` and `Loaded`. Worker to control:
-`Hello`, `Report` once a second, `Refresh` when a client's load or unload made the inventory stale or an answer showed
-it to be, `Load` when a request needs a model that is loaded on demand. On the socket each message is a 4-byte
+Control to worker: `World` (whole, versioned by `generation`), `KeySet`, `Refreshed`, `Loading` and `Loaded`. Worker to
+control: `Hello`, `Report` once a second, `Refresh` when a client's load or unload made the inventory stale or an answer
+showed it to be, `Load` when a request needs a model that is loaded on demand. On the socket each message is a 4-byte
 big-endian length and msgpack, tagged by type.
 """
 
@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from config.schema import Config
+from state.keys import KeyRecord
 
 
 class ModelVersion(msgspec.Struct, frozen=True, tag=False, gc=False):
@@ -51,6 +52,17 @@ class World(msgspec.Struct, frozen=True, tag="world"):
     config: Config
     pools: dict[str, tuple[EndpointState, ...]]
     draining: bool = False
+
+
+class KeySet(msgspec.Struct, frozen=True, tag="keys"):
+    """The API keys, beside the World, as they change at another time and are many: all of them if `whole`, else those
+    that changed and the ids of those that are `gone`. `complete` is False as long as the store that has most of them
+    was never read."""
+
+    whole: bool
+    complete: bool
+    records: tuple[KeyRecord, ...] = ()
+    gone: tuple[str, ...] = ()
 
 
 class Refreshed(msgspec.Struct, frozen=True, tag="refreshed"):
@@ -119,5 +131,5 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     histograms: dict[str, dict[tuple[str, ...], tuple[list[int], float]]]
 
 
-ToWorker = World | Refreshed | Loading | Loaded
+ToWorker = World | KeySet | Refreshed | Loading | Loaded
 ToControl = Hello | Report | Refresh | Load

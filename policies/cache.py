@@ -169,9 +169,6 @@ class Policy:
 class Place:
     """The policy in front of one pool."""
 
-    needs_body = True
-    needs_view = True
-
     def __init__(self, policy: Policy, pool: Pool) -> None:
         self._policy = policy
         self._pool = pool
@@ -304,7 +301,7 @@ class Place:
 
     def _share(self, call: Call, question: Question, outcome: Outcome | GatewayError) -> Reply:
         if isinstance(outcome, GatewayError):
-            raise same_error(outcome)
+            raise outcome.again()
         if outcome.kept:
             return self._kept(call, question, outcome.answer, self._clock() - outcome.answer.asked)
         call.variant, call.version = outcome.variant, outcome.version
@@ -394,13 +391,6 @@ class Place:
         finally:
             self._policy.refreshing -= 1
             self._policy.services.counters("penstock_cache_refreshes_total", (result,)).value += 1
-
-
-def same_error(error: GatewayError) -> GatewayError:
-    """The error for another call: one object raised twice would gather both tracebacks."""
-    again = type(error).__new__(type(error), *error.args)
-    again.__dict__.update(error.__dict__)
-    return again
 
 
 def not_cached() -> GatewayError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 
 import msgspec
 
@@ -12,6 +13,7 @@ from gateway.link import Handler, LinkError, frame, read_body
 from gateway.tasks import spawn
 from gateway.world import (
     Hello,
+    KeySet,
     Load,
     Loaded,
     Loading,
@@ -38,10 +40,16 @@ class _Peer:
         self._writer = writer
         self._world: bytes | None = None
         self._answers: list[bytes] = []
+        self._first = b""
         self._wake = asyncio.Event()
 
     def tell(self, world: bytes) -> None:
         self._world = world
+        self._wake.set()
+
+    def tell_keys(self, keys: KeySet) -> None:
+        """All keys, ahead of the first World."""
+        self._first = frame(keys)
         self._wake.set()
 
     def answer(self, message: ToWorker) -> None:
@@ -55,7 +63,8 @@ class _Peer:
             self._wake.clear()
             world, self._world = self._world, None
             answers, self._answers = self._answers, []
-            self._writer.writelines([world or b"", *answers])
+            first, self._first = self._first, b""
+            self._writer.writelines([first, world or b"", *answers])
             try:
                 await self._writer.drain()
             except ConnectionError:
@@ -74,6 +83,7 @@ class LinkServer:
         self._server: asyncio.Server | None = None
         self._peers: dict[int, _Peer] = {}
         self._world: bytes | None = None
+        self._keys: Callable[[], KeySet] | None = None
 
     async def start(self) -> None:
         """Listen, taking the place of a socket that an ended control left. Raises `OSError`."""
@@ -85,6 +95,12 @@ class LinkServer:
         self._world = frame(world)
         for peer in self._peers.values():
             peer.tell(self._world)
+
+    def publish_keys(self, keys: KeySet, whole: Callable[[], KeySet]) -> None:
+        """Send `keys` to all workers; those that connect from now on get what `whole` says then."""
+        self._keys = whole
+        for peer in self._peers.values():
+            peer.answer(keys)
 
     async def close(self) -> None:
         """Close the socket and all connections."""
@@ -113,6 +129,8 @@ class LinkServer:
             before.close()
         self._peers[index] = peer
         self._handler.hello(peer.hello)
+        if self._keys is not None:
+            peer.tell_keys(self._keys())
         if self._world is not None:
             peer.tell(self._world)
         writing = spawn(peer.write(), f"link to worker {index}")

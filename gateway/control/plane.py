@@ -13,20 +13,23 @@ from config.schema import Config, Route
 from gateway.control.fleet import Fleet
 from gateway.control.fleet_view import describe, gauges
 from gateway.control.keeper import Keepers
+from gateway.control.keys import KeyWatch, Publish
 from gateway.control.managed import Ground
 from gateway.control.poller import Client, Pollers
 from gateway.control.slots import Slots
 from gateway.control.triton import TritonClient
 from gateway.control.withdrawal import Generations, Withdrawals
 from gateway.rundir import BOARD_SLOTS
+from gateway.store import Store, settings_of
 from gateway.tasks import spawn
 from gateway.telemetry.metrics import Metrics, Values, measure_process
 from gateway.telemetry.totals import Totals
 from gateway.version import version
-from gateway.world import EndpointState, Hello, Outcome, Report, World
+from gateway.world import EndpointState, Hello, KeySet, Outcome, Report, World
 from routing.discovery import Source
 from routing.fleet import Fleet as RequestFleet
 from routing.load_board import LoadBoard
+from state.key_store import KeyStore
 
 if TYPE_CHECKING:
     from gateway.explain import Question
@@ -103,12 +106,22 @@ class Plane:
         self._polled = False
         self._dirty = False
         self._listeners: list[Callable[[], None]] = []
+        self.store = Store(self._metrics, "control", patient=True)
+        self._key_publishers: list[Publish] = []
+        stored = KeyStore(self.store) if settings_of(config) is not None else None
+        self.keys = KeyWatch(stored, config.key_file, self._publish_keys)
         self._metrics.gauge("penstock_build_info", (version(),)).value = 1
         self._metrics.gauge("penstock_config_generation").value = 1
 
-    def attach(self, publish: Callable[[World], None]) -> None:
-        """Give each World from now on to `publish`."""
+    def attach(self, publish: Callable[[World], None], publish_keys: Publish | None = None) -> None:
+        """Give each World from now on to `publish`, and API keys as they change to `publish_keys`."""
         self._publishers.append(publish)
+        if publish_keys is not None:
+            self._key_publishers.append(publish_keys)
+
+    def _publish_keys(self, keys: KeySet, whole: Callable[[], KeySet]) -> None:
+        for publish in self._key_publishers:
+            publish(keys, whole)
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever readiness may have changed."""
@@ -121,14 +134,22 @@ class Plane:
             group.create_task(self._pollers.run(), name="pollers")
             group.create_task(self.fleet.run(), name="fleet")
             group.create_task(self._bury(), name="load of dead workers")
+            self.store.follow(self.config)
+            group.create_task(self._watch_keys(), name="API keys")
             await self._pollers.first()
+            await self.keys.looked()
             self._polled = True
             self._publish()
             group.create_task(self.keepers.run(), name="keepers")
 
+    async def _watch_keys(self) -> None:
+        await self.store.settled()
+        await self.keys.run()
+
     async def close(self, grace: float = TRITON_GRACE) -> None:
         """End the Tritons that this gateway runs, when `run` has ended and the workers have."""
         await self.keepers.stop(grace)
+        await self.store.close()
 
     def drain(self) -> None:
         """Fail readiness, here and at the workers, from now on."""

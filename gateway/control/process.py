@@ -29,7 +29,7 @@ class Control:
         ground = ground_in(directory.path, config, directory.lifeline)
         self._plane = Plane(config, workers, board=board, slots=directory.slots, ground=ground)
         self._server = LinkServer(directory.socket, self._plane)
-        self._plane.attach(self._server.publish)
+        self._plane.attach(self._server.publish, self._server.publish_keys)
         self._admin = AdminServer(config.admin.address, self._plane)
         ReadinessWatch(self._plane, self._ready)
         self._config = config

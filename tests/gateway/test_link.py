@@ -14,7 +14,7 @@ import pytest
 from gateway import link as module
 from gateway.control.link_server import LinkServer
 from gateway.link import AWAY, DirectLink, LinkClient, LinkError, WorkerLink, frame, read_body
-from gateway.world import Hello, Outcome, Report, World
+from gateway.world import Hello, KeySet, Outcome, Report, World
 from tests.support.deadline import eventually
 from tests.support.link_handler import Applied, Recorder, a_world
 
@@ -24,8 +24,16 @@ REPORT = Report(0, 1, True, {"c": {(): 1.0}}, {}, {})
 class Pair:
     """A worker's link to a recorder."""
 
-    def __init__(self, link: WorkerLink, handler: Recorder, applied: Applied, publish: Callable[[World], None]) -> None:
+    def __init__(
+        self,
+        link: WorkerLink,
+        handler: Recorder,
+        applied: Applied,
+        publish: Callable[[World], None],
+        publish_keys: Callable[[KeySet, Callable[[], KeySet]], None],
+    ) -> None:
         self.link = link
+        self.publish_keys = publish_keys
         self.handler = handler
         self.applied = applied
         self.publish = publish
@@ -39,7 +47,7 @@ async def over_a_socket() -> AsyncIterator[Pair]:
         path = str(Path(directory, "s"))
         server = LinkServer(path, handler)
         await server.start()
-        yield Pair(LinkClient(path, 0, applied), handler, applied, server.publish)
+        yield Pair(LinkClient(path, 0, applied), handler, applied, server.publish, server.publish_keys)
         await server.close()
 
 
@@ -47,7 +55,7 @@ async def over_a_socket() -> AsyncIterator[Pair]:
 async def in_one_process() -> AsyncIterator[Pair]:
     handler, applied = Recorder(), Applied()
     link = DirectLink(handler, applied)
-    yield Pair(link, handler, applied, link.publish)
+    yield Pair(link, handler, applied, link.publish, link.publish_keys)
 
 
 BOTH = pytest.mark.parametrize("make", [over_a_socket, in_one_process])
@@ -81,6 +89,19 @@ def test_the_newest_world_arrives(make: Make) -> None:
         assert pair.applied.worlds[-1] == a_world(49)
 
     assert play(make, scene).handler.events == ["hello 0", "gone 0"]
+
+
+@BOTH
+def test_keys_arrive(make: Make) -> None:
+    async def scene(pair: Pair) -> None:
+        seen: list[KeySet] = []
+        pair.link.on_keys = seen.append
+        pair.publish(a_world(1))
+        await eventually(lambda: pair.applied.worlds)
+        pair.publish_keys(KeySet(False, True), lambda: KeySet(True, True))
+        await eventually(lambda: seen == [KeySet(False, True)])
+
+    play(make, scene)
 
 
 @BOTH

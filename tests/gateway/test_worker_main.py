@@ -16,6 +16,7 @@ from gateway.lifeline import Exit
 from gateway.link import DirectLink
 from gateway.telemetry.metrics import Metrics
 from gateway.worker_main import Refresh, Worker
+from gateway.world import KeySet
 from routing.load_board import LoadBoard
 from tests.support.deadline import eventually
 from tests.support.link_handler import Recorder, a_world
@@ -50,6 +51,9 @@ class Plane:
         if self.error is not None:
             raise self.error
         self.ready = True
+
+    def take_keys(self, keys: KeySet) -> None:
+        self.events.append(f"keys {len(keys.records)}")
 
     def report(self) -> None:
         self._inflight.value = 4
@@ -131,6 +135,15 @@ def test_reports_from_the_first_world_on_and_drains_at_the_end() -> None:
     assert 0 <= report.gauges["penstock_loop_lag_seconds"]["3",] < 1
     assert report.counters["penstock_process_cpu_seconds_total"]["worker 3",] > 0
     assert not bench.handler.reports[-1].ready  # the last one, after the drain, has the final counts
+
+
+def test_keys_reach_the_data_plane() -> None:
+    async def scene(bench: Bench) -> None:
+        keys = KeySet(True, True)
+        bench.link.publish_keys(keys, lambda: keys)
+        assert bench.plane.events == ["keys 0"]
+
+    play(scene)
 
 
 def test_ready_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

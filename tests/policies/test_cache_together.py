@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from policies.cache import same_error
 from routing.identity import Identity
 from tests.support.asking import Cache, a_cache, a_request, asks, ready, two_caches, what
 from tests.support.deadline import eventually
@@ -119,17 +118,6 @@ def test_a_large_reply_is_shared_though_it_is_not_kept() -> None:
         assert await it.told(asks(a_request(1))) == "miss"
 
     run(scenario)
-
-
-def test_an_error_for_another_is_the_same_and_another_object() -> None:
-    class Special(GatewayError):
-        def __init__(self, what: str) -> None:
-            super().__init__(Code.NOT_FOUND, what, fields=[(b"a", b"b")])
-
-    error = Special("gone")
-    other = same_error(error)
-    assert other is not error
-    assert (type(other), str(other), vars(other)) == (Special, "gone", vars(error))
 
 
 # across workers -------------------------------------------------------------------------------------------------------

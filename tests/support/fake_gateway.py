@@ -1,7 +1,8 @@
 """The `penstock` program with a data plane that speaks lines, so that tests of the processes need no HTTP.
 
 Run as a script it takes penstock's arguments. The configuration is JSON; a mistake in it is a `CommandError`.
-Lines a client may send: `pid`, `slow SECONDS`, `world`, `refresh POOL`, `block SECONDS` (stops the event loop).
+Lines a client may send: `pid`, `slow SECONDS`, `world`, `refresh POOL`, `key ID` (its standing), `block SECONDS`
+(stops the event loop).
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import msgspec
 
 from config.schema import Config
 from gateway import cli
+from gateway.key_ring import Ring
 from gateway.telemetry.metrics import Metrics
 from gateway.worker_main import Refresh
-from gateway.world import World
+from gateway.world import KeySet, World
 from routing.load_board import LoadBoard
+from state.keys import standing
 
 
 def load_json(path: str, warn: object = None) -> Config:
@@ -43,6 +46,7 @@ class LineDataPlane:
         self._open: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.world: World | None = None
+        self.keys = Ring()
 
     async def apply(self, world: World) -> None:
         self.world = world
@@ -51,6 +55,9 @@ class LineDataPlane:
             sock = socket.create_server((host, int(port)), reuse_port=True)
             self._server = await asyncio.start_server(self._serve, sock=sock)
         self.ready = True
+
+    def take_keys(self, keys: KeySet) -> None:
+        self.keys.take(keys)
 
     def report(self) -> None:
         self._connections.value = len(self._open)
@@ -87,6 +94,9 @@ class LineDataPlane:
                 time.sleep(float(seconds))
             case ["refresh", pool]:
                 await self._refresh(pool)
+            case ["key", id]:
+                record = self.keys.find(id)
+                return standing(record, time.time()) if record is not None else "none"
             case ["world"]:
                 assert self.world is not None
                 live = {name: [one.live for one in pool] for name, pool in self.world.pools.items()}
