@@ -195,8 +195,13 @@ class Ledger:
     # what the store says ----------------------------------------------------------------------------------------------
 
     def _ask(self, line: Line) -> None:
-        if self._state is not None and line.asking is None and self._clock() >= line.retry_at:
-            line.asking = self._spawn(self._ask_store(self._state, line), "cache: the line of a model")
+        if line.asking is None and (state := self._reachable(line.retry_at)) is not None:
+            line.asking = self._spawn(self._ask_store(state, line), "cache: the line of a model")
+
+    def _reachable(self, retry_at: float) -> State | None:
+        """The store, if it is worth asking."""
+        state = self._state
+        return state if state is not None and state.up and self._clock() >= retry_at else None
 
     async def _ask_store(self, state: State, line: Line) -> None:
         loads, arguments = line.loads, [state.key(CHANNEL), line.name]
@@ -216,8 +221,8 @@ class Ledger:
         line.learn(int(number))
 
     def _read_purges(self) -> None:
-        if self._state is not None and self._reading is None and self._clock() >= self._read_at:
-            self._reading = self._spawn(self._read_store(self._state), "cache: the purges")
+        if self._reading is None and (state := self._reachable(self._read_at)) is not None:
+            self._reading = self._spawn(self._read_store(state), "cache: the purges")
 
     async def _read_store(self, state: State) -> None:
         mark = self.mark

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,8 +12,17 @@ from config.schema import Readiness
 from gateway.world import EndpointState, ModelVersion
 
 Models = Mapping[str, Mapping[str, ModelVersion]]
-Used = Mapping[tuple[str, str], tuple[int, ...]]
-"""What a model version was used since it was loaded, by name and version: numbers that only grow."""
+Key = tuple[str, str]
+"""A model's name and version."""
+Used = Mapping[Key, tuple[int, ...]]
+"""What a model version was used since it was loaded: numbers that only grow, how often first."""
+
+
+class Record(NamedTuple):
+    """The number of a load, and what it was used since."""
+
+    load: int
+    used: tuple[int, ...]
 
 
 class Poll(msgspec.Struct, frozen=True):
@@ -22,7 +32,7 @@ class Poll(msgspec.Struct, frozen=True):
     live: bool
     models: dict[str, dict[str, ModelVersion]] | None = None
     reason: str = ""
-    used: dict[tuple[str, str], tuple[int, ...]] | None = None
+    used: dict[Key, tuple[int, ...]] | None = None
 
 
 def new_load() -> int:
@@ -50,6 +60,16 @@ class Inventory:
         self._load = load
         self._used: Used = {}
         self._reloaded: set[str] = set()
+        self._recorded: Mapping[Key, Record] = {}
+
+    @property
+    def used(self) -> Used:
+        """What the last index told."""
+        return self._used
+
+    def remember(self, recorded: Mapping[Key, Record]) -> None:
+        """What was known of its loads before this process: what was used since and counts on is still that load."""
+        self._recorded = recorded
 
     def reloaded(self, model: str) -> None:
         """This model was loaded again, whether or not a poll shows it."""
@@ -89,19 +109,21 @@ class Inventory:
             for name, versions in models.items()
         }
         self._used = used or {}
+        self._recorded = {}
         self._reloaded.clear()
         return told
 
-    def _with_load(
-        self, key: tuple[str, str], one: ModelVersion, before: ModelVersion | None, used: Used | None
-    ) -> ModelVersion:
+    def _with_load(self, key: Key, one: ModelVersion, before: ModelVersion | None, used: Used | None) -> ModelVersion:
         if one.state != "READY":
             return one
+        record, counts = self._recorded.get(key), (used or {}).get(key)
+        if record is not None and counts is not None and key[0] not in self._reloaded and _goes_on(record, counts):
+            return msgspec.structs.replace(one, load=record.load)
         if before is None or before.state != "READY" or key[0] in self._reloaded or self._counts_anew(key, used):
             return msgspec.structs.replace(one, load=self._load())
         return before if before.reason == one.reason else msgspec.structs.replace(one, load=before.load)
 
-    def _counts_anew(self, key: tuple[str, str], used: Used | None) -> bool:
+    def _counts_anew(self, key: Key, used: Used | None) -> bool:
         counts, before = (used or {}).get(key), self._used.get(key)
         if counts is None or before is None:
             return False
@@ -122,3 +144,9 @@ class Inventory:
 def _told(state: EndpointState) -> tuple[bool, bool, Models]:
     """What workers act upon. Another reason for the same is not worth a new snapshot."""
     return state.live, state.known, state.models
+
+
+def _goes_on(record: Record, counts: tuple[int, ...]) -> bool:
+    """Has what was used since the load of this record only grown?"""
+    used = record.used
+    return len(used) == len(counts) and used[0] > 0 and all(now >= then for now, then in zip(counts, used, strict=True))

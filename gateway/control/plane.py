@@ -14,6 +14,7 @@ from gateway.control.fleet import Fleet
 from gateway.control.fleet_view import describe, gauges
 from gateway.control.keeper import Keepers
 from gateway.control.keys import KeyWatch, Publish
+from gateway.control.load_records import LoadRecords
 from gateway.control.managed import Ground
 from gateway.control.poller import Client, Pollers
 from gateway.control.slots import Slots
@@ -89,6 +90,7 @@ class Plane:
         self._totals = Totals()
         self.board = board or LoadBoard.create(None, BOARD_SLOTS, max(1, workers))
         self.fleet = Fleet(self.board, Slots(self.board, slots), self._metrics, self._moved)
+        self.store = Store(self._metrics, "control", patient=True)
         self._generations = Generations(self._lagging)
         self.withdrawals = Withdrawals(self.board, self._publish, self._generations.reached)
         self.keepers = Keepers(
@@ -96,7 +98,14 @@ class Plane:
         )
         sources = {**self.keepers.sources(), **(sources or {})}
         self._pollers = Pollers(
-            config.pools, self._changed, self._metrics, client, self.fleet.paged, sources, cached(config)
+            config.pools,
+            self._changed,
+            self._metrics,
+            client,
+            self.fleet.paged,
+            sources,
+            cached(config),
+            LoadRecords(self.store) if settings_of(config) is not None else None,
         )
         self._workers = {index: _Worker() for index in range(workers)}
         self._publishers: list[Callable[[World], None]] = []
@@ -106,7 +115,6 @@ class Plane:
         self._polled = False
         self._dirty = False
         self._listeners: list[Callable[[], None]] = []
-        self.store = Store(self._metrics, "control", patient=True)
         self._key_publishers: list[Publish] = []
         stored = KeyStore(self.store) if settings_of(config) is not None else None
         self.keys = KeyWatch(stored, config.key_file, self._publish_keys)

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from config.schema import Endpoint, Pool
 from gateway.control.inventory import Inventory, Poll
+from gateway.control.load_records import LoadRecords
 from gateway.control.triton import TritonClient
 from gateway.telemetry.metrics import Metrics
 from gateway.world import EndpointState
@@ -54,7 +55,7 @@ class Client(Protocol):
 class EndpointPoller:
     """Polls one endpoint of one pool until closed, and calls `changed` when the workers need to know. `paged` says
     whether its metrics page tells when models come and go, which it does not of one that is loaded again in its place:
-    an endpoint that is `watched` for that is asked for its index all the same."""
+    an endpoint that is `watched` for that is asked for its index all the same, and what it says kept in `records`."""
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class EndpointPoller:
         metrics: Metrics,
         paged: Callable[[str], bool],
         watched: bool = False,
+        records: LoadRecords | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.inventory = Inventory(endpoint.address, settings.readiness)
@@ -77,6 +79,7 @@ class EndpointPoller:
         self._changed = changed
         self._paged = paged
         self._watched = watched
+        self._records = records if watched else None
         self._index_due = 0.0
         labels = (pool, endpoint.address)
         self._ready = metrics.gauge("penstock_endpoint_ready", labels)
@@ -90,6 +93,8 @@ class EndpointPoller:
     async def run(self) -> None:
         """Poll until cancelled."""
         try:
+            if self._records is not None:
+                self.inventory.remember(await self._records.read(self.endpoint.address))
             while True:
                 await self._round()
                 await asyncio.sleep(SHORTEST_GAP)
@@ -152,6 +157,8 @@ class EndpointPoller:
         before = self.inventory.state
         changed = self.inventory.observe(poll)
         state = self.inventory.state
+        if self._records is not None:
+            self._records.note(state, self.inventory.used)
         (self._good if poll.live else self._bad).value += 1
         self._ready.value = int(state.live)
         if before.live != state.live or (self._ended == 0 and not state.live):
@@ -233,7 +240,7 @@ class PoolPollers:
 class Pollers:
     """The pollers of all pools. An endpoint in two pools is polled for each, by that pool's settings. `sources` are
     those of the pools that do not say themselves where their endpoints are, and `watched` names the pools of which it
-    matters when a model is loaded again."""
+    matters when a model is loaded again, which `records` remember."""
 
     def __init__(
         self,
@@ -244,13 +251,14 @@ class Pollers:
         paged: Callable[[str], bool] = lambda address: False,
         sources: Mapping[str, Source] | None = None,
         watched: Collection[str] = (),
+        records: LoadRecords | None = None,
     ) -> None:
         slots = asyncio.Semaphore(CONCURRENT_POLLS)
 
         def follow(name: str, pool: Pool) -> PoolPollers:
             def made(one: Endpoint) -> EndpointPoller:
                 return EndpointPoller(
-                    name, one, pool, client(one.address), slots, changed, metrics, paged, name in watched
+                    name, one, pool, client(one.address), slots, changed, metrics, paged, name in watched, records
                 )
 
             return PoolPollers(name, (sources or {}).get(name) or source_of(pool), made, changed)

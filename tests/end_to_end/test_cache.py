@@ -228,6 +228,28 @@ def test_what_a_client_says_of_the_cache_over_both_protocols(stand: Stand) -> No
         assert dict(call.initial_metadata())["penstock-cache"] == "bypass"
 
 
+def test_answers_outlive_a_restart_of_all_gateways_but_no_load_meanwhile(stand: Stand) -> None:
+    warm(stand)
+    assert told(stand.acme, body(71)) == "miss"
+    time.sleep(2.5)  # until the use of the model is recorded
+    stand.gateway.restart()
+    assert told(stand.acme, body(71)) == "hit"
+    time.sleep(2.5)
+    stand.gateway.process.terminate()
+    assert stand.gateway.process.wait(15) == 0
+    with grpc.insecure_channel(stand.triton.grpc_address) as channel:
+        stub(channel).RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="simple"), timeout=30)
+        until(lambda: not simple_is_ready(stand), 10)
+        stub(channel).RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="simple"), timeout=30)
+    stand.gateway.restart()
+    assert told(stand.acme, body(71)) == "miss"
+
+
+def simple_is_ready(stand: Stand) -> bool:
+    with grpc.insecure_channel(stand.triton.grpc_address) as channel:
+        return bool(stub(channel).ModelReady(pb.ModelReadyRequest(name="simple"), timeout=10).ready)
+
+
 Trouble = Callable[[Valkey, Between], None]
 
 
