@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from urllib.parse import urlsplit
 
 from config.problems import quote
 
@@ -36,6 +37,23 @@ def check_admin(text: str) -> str:
     path = text.removeprefix(UNIX)
     if not path.startswith("/") or len(path.encode()) > _LONGEST_SOCKET:
         raise ValueError(f"expected unix:/path, absolute and at most {_LONGEST_SOCKET} bytes, got {quote(text)}")
+    return text
+
+
+def check_url(text: str) -> str:
+    """`text`, where it is an address of HTTPS, or of HTTP on this machine, without a user and a fragment. Raises
+    ValueError."""
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname or "", url.port
+    except ValueError:
+        raise ValueError(f"expected https://host/path, got {quote(text)}") from None
+    if not (_is_ip(host) or _is_name(host)) or port == 0 or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"expected https://host/path, got {quote(text)}")
+    if "@" in url.netloc or "#" in text:
+        raise ValueError(f"expected https://host/path without a user and a fragment, got one with {host!r}")
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(host)):
+        raise ValueError(f"expected https://, or http:// on this machine, got {quote(text)}")
     return text
 
 

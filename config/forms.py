@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from config.addresses import check_admin, check_host, check_name, split_address
+from config.addresses import check_admin, check_host, check_name, check_url, split_address
 from config.headers import forwarded_header, hash_key, matched_header
 from config.match import tokens
 from config.problems import quote
@@ -173,6 +173,7 @@ FORMS: dict[str, Form] = {
     "hash_key": Form("header:NAME, principal, sequence or body", hash_key),
     "regex": Form("a regular expression", _regex, free=True),
     "path": Form("a path", _plain, free=True),
+    "url": Form("an address such as https://login.example/keys", check_url),
     "url_path": Form("a path such as /metrics", _url_path),
     "picker": Form("the name of a picker", _plain, free=True),
     "policy": Form("the kind of a policy", _plain, free=True),

@@ -56,6 +56,7 @@ _FORMS: dict[str, Schema] = {
     "host": {"type": "string", "minLength": 1},
     "network": {"type": "string", "minLength": 2},
     "dns_name": {"type": "string", "minLength": 1},
+    "url": {"type": "string", "pattern": "^https?://"},
     "url_path": {"type": "string", "pattern": "^/"},
     "variable": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
     "devices": {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "minLength": 1}]},

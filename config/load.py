@@ -21,6 +21,7 @@ from config.files import check_files, resolve_paths
 from config.kinds import PICKERS
 from config.node import Node
 from config.nodes import MAX_BYTES, Unreadable, compose
+from config.policy_files import check_policies, resolve_policies
 from config.problems import ConfigError, Path, Problem
 from config.schema import Config, PolicySpec, Route
 
@@ -88,8 +89,9 @@ def parse(
     config: Config = decoder.decode(_CONFIG, root)
     findings = [check(config, pickers, decoder.marks, decoder.options)]
     if base_dir is not None and config:
-        config = resolve_paths(config, pathlib.Path(base_dir))
-        findings.append(check_files(config))
+        folder = pathlib.Path(base_dir)
+        config = resolve_policies(resolve_paths(config, folder), folder, policies)
+        findings += [check_files(config), check_policies(config, policies)]
     for path, message in chain.from_iterable(findings):
         decoder.report_at(path, message)
     if decoder.problems:

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from routing.call import Call, Handler, Reply
 from routing.match import View
 from routing.pool import unknown_model
+from routing.table import Variant
 from transcoding.methods import Method
+from transcoding.status import Code, GatewayError
 
 if TYPE_CHECKING:
     from gateway.ingress.listener import Listener
+    from gateway.snapshot import Route
 
 Fields = list[tuple[bytes, bytes]]
 Work = Callable[[], Awaitable[bytes]]
@@ -47,7 +50,9 @@ async def admitted(visit: Visit, method: Method, model: str, version: str, deadl
     chain: Handler | None = snapshot.front.guards if route is None else route.guards
     if chain is None or (method.name in HEALTH and not visit.listener.config.guard_health):
         return await work()
-    call = Call(method, model, version, (), deadline=deadline, route="" if route is None else route.name)
+    (first, *more) = [(model, version)] if route is None else targets(route, method, model, version)
+    call = Call(method, *first, (), deadline=deadline, route="" if route is None else route.name)
+    call.also = tuple(more)
     call.told = visit.told
     if snapshot.front.guards_view if route is None else route.guards_view:
         call.view = visit.view()
@@ -61,9 +66,31 @@ async def admitted(visit: Visit, method: Method, model: str, version: str, deadl
     call.proceed = proceed
     try:
         await chain(call)
+    except GatewayError as error:
+        if error.code is not Code.NOT_FOUND or method.unknown_reply is None:
+            raise
+        answer = method.unknown_reply  # a model that is not for this caller is one that there is not
     finally:
         call.proceed = None  # nothing goes round in a circle
     return answer
+
+
+def targets(route: Route, method: Method, model: str, version: str) -> list[tuple[str, str]]:
+    """The models and versions that a request is about, which names these: all that the route sends to, or for a
+    question that any endpoint may answer those that it sends requests to by themselves. A repository is asked for what
+    the client named."""
+    if method.api == "repository":
+        return [(model, version)]
+    if method.answer != "any":
+        return list(dict.fromkeys((variant.model or model, version) for variant in route.table.variants))
+    return list(dict.fromkeys(_resolved(variant, model, version) for variant in route.table.defaults))
+
+
+def _resolved(variant: Variant, model: str, version: str) -> tuple[str, str]:
+    try:
+        return variant.resolve(model, version)[:2]
+    except GatewayError:  # a label that the model has not, which whoever may ask is told by who answers
+        return variant.model or model, version
 
 
 async def unknown(visit: Visit, method: Method, model: str, deadline: float | None = None) -> NoReturn:

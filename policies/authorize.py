@@ -46,7 +46,7 @@ LOG_SECONDS: Final = 0.1
 
 Pattern = Annotated[str, text("A name or a glob", "pattern")]
 Decision = Literal["allowed", "other_apis", "other_versions", "nothing"]
-"""What a caller may do: this, or with this model and version other things, or other versions, or nothing."""
+"""What a caller may do: this, or with this model other things, or the same with other versions, or nothing."""
 
 DEFAULT_APIS: Final[tuple[ApiClass, ...]] = ("inference", "metadata")
 
@@ -86,25 +86,30 @@ class Policy:
 
     async def __call__(self, call: Call, next: Handler) -> Reply:
         """Answer by `next` what is allowed. Raises `GatewayError` NOT_FOUND or PERMISSION_DENIED."""
+        self._allow(call, call.model, call.version)
+        for model, version in call.also:
+            self._allow(call, model, version)
+        return await next(call)
+
+    def _allow(self, call: Call, model: str, version: str) -> None:
         who = call.caller
-        key = (who.principal, who.tenant, who.scopes, call.model, call.version, call.method.api)
+        key = (who.principal, who.tenant, who.scopes, model, version, call.method.api)
         decision = self._decided.get(key)
         if decision is None:
-            decision = self._decide(call)
+            decision = self._decide(call, model, version)
             if len(self._decided) >= REMEMBERED:
                 self._decided.clear()
             self._decided[key] = decision
         if decision != "allowed":
             self._counters("penstock_forbidden_total", (call.route, self._mode)).value += 1
             if self._mode == "enforce":
-                raise refusal(call, decision)
-        return await next(call)
+                raise refusal(call, decision, version)
 
-    def _decide(self, call: Call) -> Decision:
-        decision = decide(self._rules, call.caller, call.model, call.version, call.method.api)
+    def _decide(self, call: Call, model: str, version: str) -> Decision:
+        decision = decide(self._rules, call.caller, model, version, call.method.api)
         if decision != "allowed" and self._mode == "shadow" and self._clock() >= self._silent_until:
             self._silent_until = self._clock() + LOG_SECONDS
-            words = (call.principal, call.method.api, call.model, call.version)
+            words = (call.principal, call.method.api, model, version)
             log.warning("authorize would refuse %r: %s of model %r version %r", *words)
         return decision
 
@@ -139,12 +144,12 @@ def compiled(rule: Rule) -> Compiled:
 def decide(rules: Sequence[Compiled], caller: Identity, model: str, version: str, api: ApiClass) -> Decision:
     """What these rules say of a request; `model` and `version` are "" where there is none."""
     fitting = [rule for rule in rules if rule.fits(caller, model)]
-    exact = [rule for rule in fitting if _named(rule.versions, version)]
-    if any(api in rule.apis for rule in exact):
-        return "allowed"
-    if exact:
+    if not fitting:
+        return "nothing"
+    for_api = [rule for rule in fitting if api in rule.apis]
+    if not for_api:
         return "other_apis"
-    return "other_versions" if fitting else "nothing"
+    return "allowed" if any(_named(rule.versions, version) for rule in for_api) else "other_versions"
 
 
 def _named(patterns: Patterns | None, name: str) -> bool:
@@ -152,12 +157,12 @@ def _named(patterns: Patterns | None, name: str) -> bool:
     return patterns is None or (name != "" and patterns.matches(name))
 
 
-def refusal(call: Call, decision: Decision) -> GatewayError:
-    """The answer to a call that is not allowed. It names the model as the client did."""
+def refusal(call: Call, decision: Decision, version: str) -> GatewayError:
+    """The answer to a call that is not allowed for this version. It names the model as the client did."""
     model = call.view.model if call.view is not None else call.model
-    if decision == "other_versions" and call.version:
-        return unknown_model(model, call.version)
-    if decision == "nothing" and call.model:
+    if decision == "other_versions" and version:
+        return unknown_model(model, version)
+    if decision == "nothing" and model:
         return unknown_model(model)
     what = f" for model '{model}'" if model else ""
     hint = ", unless it names a version" if decision == "other_versions" else ""

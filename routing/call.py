@@ -65,12 +65,13 @@ class Call:
 
     `proceed` is what is behind a head chain, the policies up to the last one that says who calls: reading the request,
     choosing its variant, and the rest of the policies. Until then `message` is empty, and `model` and `version` are
-    what the client asked for.
+    what the client asked for. `also` are further models and versions that a request without tensors is about.
     """
 
-    __slots__ = ("attempts", "caller", "deadline", "deaths", "endpoint", "exchange", "hash_key", "idempotent", "infer",
-                 "message", "metadata", "method", "model", "prepare", "principal", "proceed", "route", "sequence",
-                 "sequence_end", "sequence_start", "told", "tried", "variant", "version", "view")  # fmt: skip
+    __slots__ = ("also", "attempts", "caller", "deadline", "deaths", "endpoint", "exchange", "hash_key", "idempotent",
+                 "infer", "message", "metadata", "method", "model", "prepare", "principal", "proceed", "route",
+                 "sequence", "sequence_end", "sequence_start", "told", "tried", "variant", "version",
+                 "view")  # fmt: skip
 
     def __init__(
         self,
@@ -108,6 +109,7 @@ class Call:
         self.view: View | None = None
         self.infer: InferRequest | None = None
         self.told: list[tuple[bytes, bytes]] | None = None
+        self.also: tuple[tuple[str, str], ...] = ()
         self.proceed: Handler | None = None
         self.prepare: Prepare | None = None
         self.exchange: Exchange | None = None

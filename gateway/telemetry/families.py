@@ -107,6 +107,12 @@ _TABLE = (
         ("kind", "reason"),
     ),
     Family(
+        "penstock_key_sets_read_total",
+        "counter",
+        "Readings of the keys that tokens are signed with, ok or failed.",
+        ("result",),
+    ),
+    Family(
         "penstock_forbidden_total",
         "counter",
         "Requests that their caller has no right to: refused (enforce), or only counted (shadow).",

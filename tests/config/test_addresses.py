@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.addresses import check_admin, check_host, check_name, is_loopback, is_wildcard, normal, split_address
+from config.addresses import (
+    check_admin,
+    check_host,
+    check_name,
+    check_url,
+    is_loopback,
+    is_wildcard,
+    normal,
+    split_address,
+)
 
 
 @pytest.mark.parametrize(
@@ -120,3 +129,43 @@ def test_any_text_is_an_address_or_a_value_error(text: str) -> None:
         message = f"expected {normal(text)[1]} to be {port}"
         assert 1 <= port == normal(text)[1] <= 65535
     assert message.startswith("expected ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://login.example/.well-known/jwks.json",
+        "https://login.example:8443/keys?v=1",
+        "https://10.0.0.1/",
+        "http://127.0.0.1:8000/keys",
+        "http://localhost/keys",
+        "http://[::1]:1/keys",
+    ],
+)
+def test_urls(url: str) -> None:
+    assert check_url(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://login.example/keys", "expected https://, or http:// on this machine"),
+        ("http://169.254.169.254/latest", "expected https://, or http:// on this machine"),
+        ("http://127.0.0.1.example/keys", "expected https://, or http:// on this machine"),
+        ("file:///etc/passwd", "expected https://host/path"),
+        ("ftp://login.example/keys", "expected https://, or"),
+        ("https://user:word@login.example/keys", "without a user and a fragment"),
+        ("https://login.example/keys#x", "without a user and a fragment"),
+        ("https://login.example:99999/", "expected https://host/path"),
+        ("https://login.example:0/", "expected https://host/path"),
+        ("https:///keys", "expected https://host/path"),
+        ("https://a b/keys", "expected https://host/path"),
+        ("https://[::1/keys", "expected https://host/path"),
+        ("login.example/keys", "expected https://host/path"),
+        ("", "expected https://host/path"),
+    ],
+)
+def test_what_is_no_url_to_ask(url: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected) as caught:
+        check_url(url)
+    assert "word" not in str(caught.value)

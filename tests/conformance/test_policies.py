@@ -7,7 +7,7 @@ import importlib
 import inspect
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import msgspec.inspect
@@ -18,10 +18,11 @@ from config.kinds import POLICIES
 from config.node import Node
 from config.routes import PolicySpec
 from policies import make, registry
-from routing.call import Call, Handler, Policy, Reply, link
+from routing.call import Call, Handler, Reply, link
+from tests.support.admitted import Admission, admission
 from tests.support.policies import Counts, some_services
 from tests.support.pools import OK, a_call
-from transcoding.status import GatewayError, invalid
+from transcoding.status import Code, GatewayError, invalid
 
 KINDS = sorted(path.stem for path in Path(policies.__path__[0]).glob("*.py") if path.stem != "__init__")
 
@@ -38,6 +39,8 @@ def a_value(kind: msgspec.inspect.Type) -> Any:
         return kind.ge if kind.ge is not None else 1
     if isinstance(kind, msgspec.inspect.StructType):
         return required(kind)
+    if isinstance(kind, msgspec.inspect.VarTupleType):
+        return [a_value(kind.item_type)]
     assert isinstance(kind, msgspec.inspect.StrType), f"teach the test to make a {kind}"
     return "p"
 
@@ -52,12 +55,17 @@ def options(kind: str) -> dict[str, Any]:
     return required(described)
 
 
-def a_policy(kind: str) -> Policy:
-    return make(PolicySpec(kind, options(kind)), some_services(Counts()))
+def a_chain(kind: str, handler: Handler) -> tuple[Handler, Admission]:
+    """One policy before a handler, and what lets calls through it."""
+    admitting = admission(kind)
+    given = {**options(kind), **admitting.options}
+    policy = make(PolicySpec(kind, given), some_services(Counts(), **admitting.services))
+    return link([policy], handler), admitting
 
 
-def answer(kind: str, handler: Handler, call: Call | None = None) -> Reply:
-    return asyncio.run(link([a_policy(kind)], handler)(call or a_call()))  # type: ignore[arg-type]
+def answer(kind: str, handler: Handler) -> Reply:
+    chain, admitting = a_chain(kind, handler)
+    return asyncio.run(chain(admitting.admitted(a_call())))  # type: ignore[arg-type]
 
 
 def test_the_registry_is_the_directory_and_the_configuration_knows_it() -> None:
@@ -72,7 +80,10 @@ def test_it_explains_itself(kind: str) -> None:
     assert spec.__doc__
     hints = get_type_hints(spec, include_extras=True)
     for name in spec.__struct_fields__:
-        metas = [each for each in getattr(hints[name], "__metadata__", ()) if isinstance(each, msgspec.Meta)]
+        options = (hints[name], *get_args(hints[name]))  # an option may be `Annotated[...] | None`
+        metas = [
+            meta for each in options for meta in getattr(each, "__metadata__", ()) if isinstance(meta, msgspec.Meta)
+        ]
         assert any(each.description for each in metas), f"{kind}: option {name} has no description"
 
 
@@ -132,8 +143,9 @@ def test_cancellation_passes_and_ends_what_is_inside(kind: str) -> None:
         raise AssertionError
 
     async def run() -> bool:
-        task = asyncio.ensure_future(link([a_policy(kind)], handler)(a_call()))
-        await asyncio.sleep(0.01)
+        chain, admitting = a_chain(kind, handler)
+        task = asyncio.ensure_future(chain(admitting.admitted(a_call())))
+        await asyncio.sleep(0.1)
         task.cancel()
         await asyncio.wait([task])
         return task.cancelled()
@@ -149,7 +161,37 @@ def test_calls_at_the_same_time_do_not_mix(kind: str) -> None:
         return Reply(call.model.encode())
 
     async def run() -> list[Reply]:
-        chain = link([a_policy(kind)], handler)
-        return await asyncio.gather(*(chain(a_call(f"m{number}")) for number in range(20)))
+        chain, admitting = a_chain(kind, handler)
+        return await asyncio.gather(*(chain(admitting.admitted(a_call(f"m{number}"))) for number in range(20)))
 
     assert [bytes(reply.framed) for reply in asyncio.run(run())] == [b"m%d" % number for number in range(20)]
+
+
+IDENTIFYING = [kind for kind in KINDS if getattr(module(kind).Policy, "identifies", False)]
+
+
+@pytest.mark.parametrize("kind", IDENTIFYING)
+def test_who_cannot_be_looked_at_is_not_let_in(kind: str) -> None:
+    calls = []
+
+    async def handler(call: Call) -> Reply:
+        calls.append(call)
+        return Reply(OK)
+
+    chain, _ = a_chain(kind, handler)
+    with pytest.raises(GatewayError) as caught:
+        asyncio.run(chain(a_call()))  # type: ignore[arg-type]
+    assert caught.value.code is Code.UNAUTHENTICATED
+    assert dict(caught.value.fields)[b"www-authenticate"]
+    assert calls == []
+
+
+@pytest.mark.parametrize("kind", IDENTIFYING)
+def test_who_is_let_in_is_known_from_there_on(kind: str) -> None:
+    async def handler(call: Call) -> Reply:
+        assert call.caller.principal
+        assert call.caller.kind == kind
+        assert call.principal == call.caller.principal
+        return Reply(OK)
+
+    answer(kind, handler)

@@ -181,3 +181,14 @@ def test_a_refusal_is_counted() -> None:
     world = World()
     world.ask(a_call(BOB, "m"))
     assert world.counts[("penstock_forbidden_total", "r", "enforce")] == 1
+
+
+def test_what_a_request_is_about_besides_must_be_allowed_too() -> None:
+    world = World()
+    call = a_call(ALICE, "resnet50", "1", asked="net")
+    call.also = (("resnet18", "2"), ("resnet18", "9"))
+    refused = world.ask(call)
+    assert refused is not None
+    assert refused.message == unknown_model("net", "9").message
+    call.also = call.also[:1]
+    assert world.ask(call) is None

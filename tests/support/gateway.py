@@ -46,9 +46,11 @@ class Gateway:
         apis: Sequence[str] = ALL_APIS,
         listen: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
+        log_level: str = "info",
     ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="penstock-test-"))
         self.workers = workers
+        self.log_level = log_level
         self.port, self.admin_port = free_ports(2)
         self.config: dict[str, Any] = {
             "listen": [{"address": self.address, "apis": list(apis), **(listen or {})}],
@@ -89,7 +91,8 @@ class Gateway:
     def start(self) -> Gateway:
         file = self.directory / "gateway.yaml"
         file.write_text(json.dumps(self.config, indent=1))
-        command = [sys.executable, "-P", "-m", "gateway", "serve", str(file), "--workers", str(self.workers)]
+        options = ["--workers", str(self.workers), "--log-level", self.log_level]
+        command = [sys.executable, "-P", "-m", "gateway", "serve", str(file), *options]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,

@@ -19,6 +19,7 @@ _WORDS = {
     "any_header": "header name",
     "cookie": "cookie name",
     "dns_name": "DNS name",
+    "url": "URL",
     "url_path": "URL path",
     "hash_key": "hash key",
     "regex": "regular expression",
