@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from config.addresses import check_admin, check_host, check_name, check_url, split_address
-from config.headers import forwarded_header, hash_key, matched_header
+from config.headers import answered_header, forwarded_header, hash_key, header_value, matched_header, sent_header
 from config.match import tokens
 from config.problems import quote
 from config.regex import compile_regex
@@ -168,6 +168,9 @@ FORMS: dict[str, Form] = {
     "model": Form("the name of a model", _model, free=True),
     "pattern": Form("a model name or a glob such as resnet*", _pattern, free=True),
     "header": Form("a header name such as x-request-id", forwarded_header),
+    "sent_header": Form("a header name such as x-team", sent_header),
+    "answered_header": Form("a header name such as x-served-by", answered_header),
+    "header_value": Form("text", header_value, free=True),
     "any_header": Form("a header name such as x-model-version", matched_header),
     "cookie": _like("[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}", "the name of a cookie such as session"),  # a token of RFC 6265
     "hash_key": Form("header:NAME, principal, sequence or body", hash_key),

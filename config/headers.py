@@ -14,6 +14,10 @@ _OF_A_CONNECTION = frozenset({
     "connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer",
     "transfer-encoding", "upgrade",
 })  # fmt: skip
+_OF_AN_ANSWER = _OF_A_CONNECTION | {
+    "content-encoding", "content-type", "inference-header-content-length", "proxy-authenticate",
+}  # fmt: skip
+_VALUE = re.compile("(?:[!-~](?:[ !-~]{0,4094}[!-~])?)?")
 _SECRETS = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
 
 # Beside these: written by the gateway itself for the upstream request, or what only a gateway may claim.
@@ -51,6 +55,32 @@ def matched_header(text: str) -> str:
     if name in _OF_A_CONNECTION:
         raise ValueError(f"expected a header of the request, got {quote(text)}, which is of its connection")
     return name
+
+
+def sent_header(text: str) -> str:
+    """The name of one header to send to an endpoint, in lower case. Raises ValueError."""
+    name = forwarded_header(text)
+    if name.endswith("*"):
+        raise ValueError(f"expected the name of one header, got {quote(text)}")
+    return name
+
+
+def answered_header(text: str) -> str:
+    """The name of a header to add to answers, in lower case: none that says how the answer is framed, of its
+    connection, or gRPC's own. Raises ValueError."""
+    name = text.lower()
+    if not _TOKEN.fullmatch(name) or name.endswith("*"):
+        raise ValueError(f"expected a header name such as x-served-by, got {quote(text)}")
+    if name in _OF_AN_ANSWER or name.startswith("grpc-"):
+        raise ValueError(f"expected a header that may be set, got {quote(text)}, which the gateway keeps")
+    return name
+
+
+def header_value(text: str) -> str:
+    """A value of a header: visible ASCII, with spaces inside (RFC 9110 §5.5). Raises ValueError."""
+    if not _VALUE.fullmatch(text):
+        raise ValueError(f"expected visible ASCII, and spaces inside, got {quote(text)}")
+    return text
 
 
 def hash_key(text: str) -> str:

@@ -11,5 +11,6 @@ PICKERS = ("expected_wait", "hash_ring", "least_inflight", "round_robin")
 
 # policies/*.py
 POLICIES = (
-    "anonymous", "api_key", "authorize", "cache", "fallback", "hedge", "jwt", "mtls", "retry", "timeout",
+    "anonymous", "api_key", "authorize", "bounds", "cache", "fallback", "headers", "hedge", "jwt", "mirror", "mtls",
+    "retry", "timeout", "validate",
 )  # fmt: skip

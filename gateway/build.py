@@ -25,6 +25,7 @@ from gateway.snapshot import NO_LISTENERS, Route, Snapshot
 from gateway.telemetry.metrics import Metrics
 from gateway.waiting import WaitingRooms
 from gateway.world import EndpointState, World
+from policies import Signature, no_signature
 from routing.call import Policy
 from routing.chains import chains
 from routing.connectors.grpc_h2 import Channel
@@ -65,7 +66,8 @@ class Backend(NamedTuple):
 class Builder:
     """Builds snapshots and owns the parts that outlive them. `tools` has the load board and the clock; `random` is who
     decides by chance; `sequences` is the table that the workers share; `rooms` are where requests wait for models;
-    `on_stale` is told of endpoints that lack a model which they should have; `shared` is what all policies have."""
+    `on_stale` is told of endpoints that lack a model which they should have; `shared` is what all policies have, and
+    `signature` knows what models take."""
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class Builder:
         rooms: WaitingRooms | None = None,
         on_stale: OnStale | None = None,
         shared: Shared = Shared(),  # noqa: B008 - immutable
+        signature: Signature = no_signature,
     ) -> None:
         self._metrics = metrics
         self._tools = tools or Tools()
@@ -93,7 +96,7 @@ class Builder:
         self._retiring: set[Backend] = set()
         self._outcomes: dict[Key, Counter[str]] = {}
         self._ejections: dict[str, Counter[tuple[str, str]]] = {}
-        self._shelf = Shelf(metrics.counter, self._current, self._latest_of, shared, metrics.gauge)
+        self._shelf = Shelf(metrics.counter, self._current, self._latest_of, shared, metrics.gauge, signature)
 
     def build(self, world: World) -> Snapshot:
         """The snapshot of this world."""

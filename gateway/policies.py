@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from config.routes import PolicySpec, Route, Target
 from config.schema import Config, Listener
-from policies import Counters, Services, make, unread
+from policies import Counters, Services, Signature, make, no_signature, unread
 from routing.call import Policy
 from routing.pool import Pool
 from routing.versions import LATEST, Labelled, Latest
@@ -34,7 +34,8 @@ class Shelf:
     """One policy for each shared name, and for each place of a route or listener that has one of its own.
 
     `pools` follow the current configuration, `latest` knows the latest versions of a pool, `shared` is what they all
-    have, `gauges` are where they say what may fall, and `labels` are to be set with each configuration.
+    have, `gauges` are where they say what may fall, `signature` knows what models take, and `labels` are to be set with
+    each configuration.
     """
 
     def __init__(
@@ -44,12 +45,19 @@ class Shelf:
         latest: Callable[[Pool], Latest],
         shared: Shared = Shared(),  # noqa: B008 - immutable
         gauges: Counters = unread,
+        signature: Signature = no_signature,
     ) -> None:
         self.labels = NO_LABELS
         self._pools = pools
         self._latest = latest
         self._services = Services(
-            counters, pools, self.version_of, gauges=gauges, state=shared.state, keys=shared.keys or Keys()
+            counters,
+            pools,
+            self.version_of,
+            gauges=gauges,
+            state=shared.state,
+            keys=shared.keys or Keys(),
+            signature=signature,
         )
         self._made: dict[Key, tuple[PolicySpec, Policy]] = {}
 

@@ -107,4 +107,6 @@ async def ask(pool: Pool, model: str, version: str) -> ModelSignature:
         decoupled=config.model_transaction_policy.decoupled,
         inputs={tensor.name: (tensor.datatype, tuple(tensor.shape)) for tensor in metadata.inputs},
         outputs={tensor.name: (tensor.datatype, tuple(tensor.shape)) for tensor in metadata.outputs},
+        optional=frozenset(tensor.name for tensor in config.input if tensor.optional),
+        shaped_freely=frozenset(tensor.name for tensor in config.input if tensor.is_shape_tensor),
     )

@@ -90,6 +90,7 @@ class DataPlane:
             rooms=rooms,
             on_stale=Hints(refresh).stale,
             shared=Shared(self.store, self.keys),
+            signature=self.signatures.get,
         )
         self._rest = RestService(self)
         self._grpc = GrpcService(self)

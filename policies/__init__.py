@@ -23,10 +23,11 @@ import msgspec
 from config.node import Node
 from config.routes import PolicySpec, Target
 from routing.call import Policy
-from routing.pool import Pool
+from routing.pool import Pool, unknown_model
 from routing.tasks import spawn
 from state import State
 from state.keys import KeyRing, Keys
+from transcoding.message import ModelSignature
 
 
 class Count(Protocol):
@@ -60,6 +61,16 @@ def as_written(target: Target, model: str) -> str:
     return target.version or ""
 
 
+Signature = Callable[[Pool, str, str, float | None], Awaitable[ModelSignature]]
+"""What a model takes and gives, by its pool, name and version, asked for by a deadline in the loop's time. Raises
+`GatewayError` where nothing is known."""
+
+
+async def no_signature(pool: Pool, model: str, version: str, deadline: float | None = None) -> ModelSignature:
+    """Nothing is known of any model."""
+    raise unknown_model(model)
+
+
 @dataclass(frozen=True)
 class Services:
     """What policies are given. `clock` tells seconds on the scale of `Call.deadline`, the event loop's time, which is
@@ -78,6 +89,7 @@ class Services:
     rng: random.Random = field(default_factory=random.Random)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     spawn: Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]] = spawn
+    signature: Signature = no_signature
     state: State | None = None
     keys: KeyRing = field(default_factory=Keys)
 

@@ -22,13 +22,12 @@ from config.routes import Target
 from policies import Services
 from routing.call import Call, Handler, Reply
 from routing.connectors.outcome import MODEL_BROKEN, AllBroken, absent
-from transcoding.grpc_framing import prefix
+from routing.reading import retarget
 from transcoding.status import Fault, GatewayError
 
 Why = Literal["unavailable", "not_ready", "broken", "overloaded"]
 
 DEFAULT_WHEN: Final[tuple[Why, ...]] = ("unavailable", "not_ready", "broken")
-PREFIX_BYTES: Final = 5
 
 
 class Spec(Node, frozen=True):
@@ -80,12 +79,7 @@ class Policy:
         target = self._spec.to
         model = target.model or call.model
         version = self._services.version_of(target, model) if target.version else call.version
-        if (model, version) != (call.model, call.version):
-            from transcoding.oip_envelope import set_target  # NumPy comes with it, which reading a file must not cost
-
-            parts = set_target(payload_of(call), model if model != call.model else "", version)
-            call.message = (prefix(sum(map(len, parts))), *parts)
-            call.model, call.version = model, version
+        retarget(call, model, version)
         call.variant = self._spec.name
         call.tried = ()
 
@@ -104,8 +98,3 @@ def why(call: Call, error: GatewayError) -> Why | None:
     if absent(error):
         return "not_ready"
     return "unavailable" if error.fault is Fault.WORKER else None
-
-
-def payload_of(call: Call) -> bytes:
-    """The message of a call without its prefix, in one piece."""
-    return b"".join(call.message)[PREFIX_BYTES:]

@@ -60,7 +60,8 @@ class ModelSignature(msgspec.Struct, frozen=True, gc=False):
     """What one model version takes and gives, from its metadata and configuration.
 
     `inputs` and `outputs` map a tensor's name to (datatype, shape). Shapes are those of the metadata: -1 for a variable
-    dimension, and with `max_batch_size` > 0 the first dimension is the batch, -1.
+    dimension, and with `max_batch_size` > 0 the first dimension is the batch, -1. Inputs in `optional` may be left out;
+    the shapes of those in `shaped_freely` follow other rules: they are shape tensors themselves.
     """
 
     name: str
@@ -69,3 +70,5 @@ class ModelSignature(msgspec.Struct, frozen=True, gc=False):
     decoupled: bool
     inputs: dict[str, tuple[str, tuple[int, ...]]]
     outputs: dict[str, tuple[str, tuple[int, ...]]]
+    optional: frozenset[str] = frozenset()
+    shaped_freely: frozenset[str] = frozenset()

@@ -73,12 +73,12 @@ def may_be_forwarded(name: bytes) -> bool:
 class Forwarding:
     """Chooses the metadata of the upstream call from a request's fields.
 
-    `allow` are names, or prefixes that end in `*` (`x-tenant-*`), beside `DEFAULT_FORWARDED`. Names become lower case,
+    `allow` are names, or prefixes that end in `*` (`x-tenant-*`), beside those in `default`. Names become lower case,
     since gRPC knows no other. `-bin` values pass as they are, in base64."""
 
-    def __init__(self, allow: Iterable[str] = ()) -> None:
+    def __init__(self, allow: Iterable[str] = (), default: Iterable[str] = DEFAULT_FORWARDED) -> None:
         """Raises ValueError for a name that may never be forwarded."""
-        names = [name.lower().encode() for name in (*DEFAULT_FORWARDED, *allow)]
+        names = [name.lower().encode() for name in (*default, *allow)]
         for name in names:
             if not may_be_forwarded(name.removesuffix(b"*") if name != b"*" else b"x"):
                 raise ValueError(f"header '{name.decode()}' may not be forwarded to a worker")

@@ -77,6 +77,12 @@ _TABLE = (
         ("route", "result"),
     ),
     Family(
+        "penstock_mirrored_total",
+        "counter",
+        "Copies of calls for a mirror, by what became of them.",
+        ("route", "outcome"),
+    ),
+    Family(
         "penstock_fallbacks_total",
         "counter",
         "Calls sent to a fallback, by what the first place lacked.",

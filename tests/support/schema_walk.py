@@ -17,6 +17,8 @@ _WORDS = {
     "admin": "address or unix:path",
     "header": "header name",
     "any_header": "header name",
+    "sent_header": "header name",
+    "answered_header": "header name",
     "cookie": "cookie name",
     "dns_name": "DNS name",
     "url": "URL",
