@@ -41,6 +41,11 @@ if answer then return answer end
 if ARGV[2] ~= '0' and redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 return 0
 """
+PUT = """
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('DEL', KEYS[2]) end
+return 1
+"""
 RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
@@ -125,8 +130,8 @@ class SharedAnswers:
 
     async def _look(self, name: str, token: str) -> Any:
         """The answer, 1 with the lease, 0 without it, or None."""
-        names = self._answer(name), self._state.key("cache", "lease", f"{{{name}}}")
         milliseconds = round(1000 * self._terms.lease)
+        names = self._answer(name), self._lease(name)
         return await self._do("EVAL", LOOK, 2, *names, token, milliseconds, timeout=self._terms.timeout)
 
     async def _read(self, question: Question, packed: bytes) -> Answer | None:
@@ -150,6 +155,7 @@ class SharedAnswers:
         self._tools.spawn(self._put(answer, claim), "cache: to the store")
 
     async def _put(self, answer: Answer, claim: Claim) -> None:
+        put = None
         try:
             asked = self._tools.wall() - (self._tools.clock() - answer.asked)
             entry = Entry(answer.framed, asked, answer.fresh, answer.stale)
@@ -159,16 +165,18 @@ class SharedAnswers:
             else:
                 packed = await asyncio.to_thread(pack, entry, key, compress_from)
             milliseconds = max(1, round(1000 * (answer.fresh + answer.stale)))
-            await self._do("SET", self._answer(claim.name), packed, "PX", milliseconds)
+            names = self._answer(claim.name), self._lease(claim.name)
+            put = await self._do("EVAL", PUT, 2, *names, packed, milliseconds, claim.lease)
         finally:
             self._writes -= 1
-            self.release(claim)
+            if put is None:
+                self.release(claim)
 
     def release(self, claim: Claim | None) -> None:
         """Give a claim back: who waits for it asks by itself."""
         if claim is not None and claim.lease and self._state.up:
-            name = self._state.key("cache", "lease", f"{{{claim.name}}}")
-            self._tools.spawn(self._do("EVAL", RELEASE, 1, name, claim.lease), "cache: end of a lease")
+            release = self._do("EVAL", RELEASE, 1, self._lease(claim.name), claim.lease)
+            self._tools.spawn(release, "cache: end of a lease")
 
     async def _do(self, *command: str | bytes | int, timeout: float | None = None) -> Any:
         """What the store says, None if it fails."""
@@ -182,6 +190,9 @@ class SharedAnswers:
 
     def _answer(self, name: str) -> str:
         return self._state.key("cache", "answer", f"{{{name}}}")
+
+    def _lease(self, name: str) -> str:
+        return self._state.key("cache", "lease", f"{{{name}}}")
 
 
 def new_answer(question: Question, framed: bytes, asked: float, terms: Terms, rng: random.Random) -> Answer:
