@@ -11,6 +11,6 @@ PICKERS = ("expected_wait", "hash_ring", "least_inflight", "round_robin")
 
 # policies/*.py
 POLICIES = (
-    "anonymous", "api_key", "authorize", "bounds", "concurrency", "fallback", "headers", "hedge", "jwt", "mirror",
-    "mtls", "rate_limit", "retry", "timeout", "validate",
+    "anonymous", "api_key", "authorize", "bounds", "cache", "concurrency", "fallback", "headers", "hedge", "jwt",
+    "mirror", "mtls", "rate_limit", "retry", "timeout", "validate",
 )  # fmt: skip

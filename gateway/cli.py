@@ -1,5 +1,5 @@
-"""The command line: `penstock check`, `serve`, `explain`, `keys`, `version`, and the hidden roles of the supervisor's
-children.
+"""The command line: `penstock check`, `serve`, `explain`, `keys`, `cache`, `version`, and the hidden roles of the
+supervisor's children.
 
 Modules are imported by the command that needs them: the supervisor and `check` load neither gRPC nor the data plane.
 """
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from config.schema import Config
 from gateway import lifeline, logs
+from gateway.cache_arguments import add_cache
 from gateway.keys_arguments import add_keys
 from gateway.lifeline import Exit
 from gateway.rundir import RunDirectory
@@ -196,6 +197,20 @@ def keys(options: argparse.Namespace, parts: Parts) -> int:
     return Exit.OK
 
 
+def cache(options: argparse.Namespace, parts: Parts) -> int:
+    """Have all gateways forget answers."""
+    import logging
+
+    from gateway import cache_command
+
+    logging.getLogger("state").setLevel(logging.CRITICAL)  # what matters of it is in the error
+    try:
+        cache_command.run(parts.load(options.file), options)
+    except cache_command.CacheError as error:
+        raise CommandError(str(error), Exit.FAILED) from error
+    return Exit.OK
+
+
 # Roles of the supervisor's children
 
 
@@ -274,6 +289,7 @@ def parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_explain(commands)
     add_keys(commands, keys)
+    add_cache(commands, cache)
     _command(commands, "version", version, "print the version", "penstock version")
     for name, role, number in (("control", control, "--workers"), ("worker", worker, "--index"), ("store", store, "")):
         child = commands.add_parser(name)

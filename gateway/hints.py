@@ -21,8 +21,9 @@ REMEMBERED = 4096
 class Refresh(Protocol):
     """How a worker has inventory read anew: `gateway.link.WorkerLink.refresh`."""
 
-    async def __call__(self, pool: str, address: str = "") -> None:
-        """Return when the World that shows it was applied: of the pool, or of its endpoint with this address."""
+    async def __call__(self, pool: str, address: str = "", loaded: str = "") -> None:
+        """Return when the World that shows it was applied: of the pool, or of its endpoint with this address, where
+        this model was loaded."""
 
 
 class Hints:

@@ -25,7 +25,7 @@ from gateway.embedded import Busy, visit
 from gateway.rundir import RunDirectory
 from gateway.store import settings_of
 from gateway.store_place import is_embedded, located
-from state import StateError
+from state import State, StateError
 from state.cluster import make
 from state.key_file import entry_of
 from state.key_store import KeyStore
@@ -88,6 +88,13 @@ def _settings(config: Config) -> Settings:
 @contextlib.asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[KeyStore]:
     """The keys there. Raises `StateError` if the store is away."""
+    async with reached(settings) as store:
+        yield KeyStore(store)
+
+
+@contextlib.asynccontextmanager
+async def reached(settings: Settings) -> AsyncIterator[State]:
+    """The store, which takes its time for a person. Raises `StateError` if it is away."""
     client = make(replace(settings, timeout=PATIENCE, connect_timeout=max(PATIENCE, settings.connect_timeout)))
     running = asyncio.get_running_loop().create_task(client.run())
     try:
@@ -96,7 +103,7 @@ async def opened(settings: Settings) -> AsyncIterator[KeyStore]:
         while not client.up and time.monotonic() < limit:  # noqa: ASYNC110 - the client says it when it is asked
             await asyncio.sleep(0.02)
         await client.do("PING")
-        yield KeyStore(client)
+        yield client
     finally:
         running.cancel()
         await asyncio.wait([running])

@@ -67,8 +67,9 @@ class Handler(Protocol):
     def report(self, report: Report) -> None:
         """A worker's metrics."""
 
-    async def refresh(self, pool: str, address: str = "") -> None:
-        """Return when the pool, or its endpoint with this address, was polled anew and what changed was published."""
+    async def refresh(self, pool: str, address: str = "", loaded: str = "") -> None:
+        """Return when the pool, or its endpoint with this address, was polled anew and what changed was published. A
+        model that was `loaded` there is another load of it."""
 
     async def load(self, pool: str, model: str, tell: Tell) -> Outcome:
         """Return when the model is loaded there and that was published, or why it is not."""
@@ -89,7 +90,7 @@ class WorkerLink(Protocol):
     def send_report(self, report: Report) -> None:
         """Send, or drop if control is away."""
 
-    async def refresh(self, pool: str, address: str = "") -> None:
+    async def refresh(self, pool: str, address: str = "", loaded: str = "") -> None:
         """Return when the inventory of `pool`, or of its endpoint with this address, is fresh, or after a bounded
         time."""
 
@@ -186,7 +187,7 @@ class LinkClient:
         if self._writer is not None and self._writer.transport.get_write_buffer_size() < REPORT_BACKLOG:
             self._writer.write(frame(report))
 
-    async def refresh(self, pool: str, address: str = "") -> None:
+    async def refresh(self, pool: str, address: str = "", loaded: str = "") -> None:
         """Have `pool` polled, or its endpoint with this address, and its World applied. Returns without it, and logs,
         if control is away or slow."""
         if self._writer is None:
@@ -194,7 +195,7 @@ class LinkClient:
             return
         token = next(self._tokens)
         future = self._refreshes[token] = asyncio.get_running_loop().create_future()
-        self._writer.write(frame(Refresh(token, pool, address)))
+        self._writer.write(frame(Refresh(token, pool, address, loaded)))
         try:
             async with asyncio.timeout(REFRESH_TIMEOUT):
                 await future
@@ -261,11 +262,11 @@ class DirectLink:
         """Hand the report over."""
         self._handler.report(report)
 
-    async def refresh(self, pool: str, address: str = "") -> None:
+    async def refresh(self, pool: str, address: str = "", loaded: str = "") -> None:
         """Have `pool` polled, or its endpoint with this address, and its World applied, or log after a bounded time."""
         try:
             async with asyncio.timeout(REFRESH_TIMEOUT):
-                await self._handler.refresh(pool, address)
+                await self._handler.refresh(pool, address, loaded)
                 async with self._seen:
                     await self._seen.wait_for(lambda: self._world is self._applied)
         except TimeoutError:

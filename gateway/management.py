@@ -133,16 +133,17 @@ class Management:
         finally:
             if question.method.api == "repository":
                 self._plane.signatures.forget()
-                await self._refresh({endpoint.address for endpoint, _ in asked})
+                loaded = question.model if question.method.name == "RepositoryModelLoad" else ""
+                await self._refresh({endpoint.address for endpoint, _ in asked}, loaded)
         if any(isinstance(reply, GatewayError) for reply in replies):
             fail(replies)
         return next(reply for reply in replies if isinstance(reply, bytes))
 
-    async def _refresh(self, addresses: set[str]) -> None:
-        """Have the inventory read anew of every pool that these endpoints are in."""
+    async def _refresh(self, addresses: set[str], loaded: str) -> None:
+        """Have the inventory read anew of every pool that these endpoints are in, where this model was loaded."""
         pools = self._plane.snapshot.pools.values()
         touched = [pool.name for pool in pools if any(each.address in addresses for each in pool.endpoints)]
-        await asyncio.gather(*map(self._plane.refresh, touched))
+        await asyncio.gather(*(self._plane.refresh(pool, loaded=loaded) for pool in touched))
 
     async def _send(self, asked: Iterable[Asked]) -> list[bytes | GatewayError]:
         return await asyncio.gather(*(ask_one(endpoint, question.call()) for endpoint, question in asked))

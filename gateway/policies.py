@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from config.routes import PolicySpec, Route, Target
 from config.schema import Config, Listener
-from policies import Counters, Services, Siblings, Signature, make, no_gauges, no_signature
+from policies import Counters, Services, Siblings, Signature, make, no_signature, unread
 from routing.call import Policy
 from routing.pool import Pool
 from routing.versions import LATEST, Labelled, Latest
@@ -38,7 +38,7 @@ class Shelf:
     """One policy for each shared name, and for each place of a route or listener that has one of its own.
 
     `pools` follow the current configuration, `latest` knows the latest versions of a pool, `shared` is what they all
-    have, and `labels` are to be set with each configuration.
+    have, `gauges` are where they say what may fall, and `labels` are to be set with each configuration.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Shelf:
         pools: Mapping[str, Pool],
         latest: Callable[[Pool], Latest],
         shared: Shared = Shared(),  # noqa: B008 - immutable
-        gauges: Counters = no_gauges,
+        gauges: Counters = unread,
     ) -> None:
         self.labels = NO_LABELS
         self._pools = pools
@@ -56,11 +56,11 @@ class Shelf:
             counters,
             pools,
             self.version_of,
+            gauges=gauges,
             signature=shared.signature,
             state=shared.state,
             keys=shared.keys or Keys(),
             siblings=shared.siblings or Siblings(),
-            gauges=gauges,
         )
         self._made: dict[Key, tuple[PolicySpec, Policy]] = {}
 

@@ -61,7 +61,7 @@ class RouteLinker:
         versions = self._versions(pool, version)
         fixed = "" if versions is not None else version
         model = target.model or ""
-        chain = link(policies, pool.forward)
+        chain = link([placed(policy, pool) for policy in policies], pool.forward)
         if any(getattr(each, "needs_pool", False) for each in policies):
             chain = bound_for(pool.name, chain)
         return Variant(route.name, name, pool, chain, model=model, version=fixed, versions=versions)
@@ -70,6 +70,12 @@ class RouteLinker:
         if version == LATEST:
             return self._latest(pool)
         return Labelled(version, self._labels) if version and not version.isdecimal() else None
+
+
+def placed(policy: Policy, pool: Pool) -> Policy:
+    """A policy in front of this pool: another object where that makes a difference to it (it has `at`)."""
+    at: Callable[[Pool], Policy] | None = getattr(policy, "at", None)
+    return policy if at is None else at(pool)
 
 
 def bound_for(pool: str, handler: Handler) -> Handler:

@@ -19,11 +19,13 @@ from state.keys import KeyRecord
 class ModelVersion(msgspec.Struct, frozen=True, tag=False, gc=False):
     """One version of a model on one endpoint, as the repository index tells it. `state` is READY, LOADING, UNLOADING,
     UNAVAILABLE or UNKNOWN; `reason` is Triton's own text; `slot` is its row of the load board while it is READY, -1 if
-    it has none. It holds no containers, so the collector need not track it."""
+    it has none; `load` is another number for each time that it was loaded. It holds no containers, so the collector
+    need not track it."""
 
     state: str
     reason: str = ""
     slot: int = -1
+    load: int = 0
 
 
 class EndpointState(msgspec.Struct, frozen=True):
@@ -101,11 +103,13 @@ class Load(msgspec.Struct, frozen=True, tag="load"):
 
 
 class Refresh(msgspec.Struct, frozen=True, tag="refresh"):
-    """Poll this pool's inventory now, or that of one of its endpoints, and tell all workers before answering."""
+    """Poll this pool's inventory now, or that of one of its endpoints, and tell all workers before answering. `loaded`
+    names a model that was loaded there."""
 
     token: int
     pool: str
     address: str = ""
+    loaded: str = ""
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):

@@ -2,7 +2,7 @@
 # load generator and fewer peers serve. More choices: make bench BENCH="--only small_json --rounds 5".
 BENCH_STAMP := $(VENV)/.bench-installed
 
-.PHONY: bench bench-quick bench-routing bench-overload simulate
+.PHONY: bench bench-quick bench-routing bench-overload bench-cache simulate
 
 $(BENCH_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
@@ -19,6 +19,9 @@ bench-routing: triton $(BENCH_STAMP) compile-if-possible ## Which Triton is chos
 
 bench-overload: triton compile-if-possible ## Three times what a Triton can do, by class and tenant: some two minutes
 	$(BIN)/python -m loadtests.overload $(OVERLOAD)
+
+bench-cache: triton $(BENCH_STAMP) compile-if-possible ## Cached answers beside forwarding and nginx, and a store in trouble
+	$(BIN)/python -m loadtests.cache $(BENCH)
 
 simulate: install ## Choices on paper: the pickers before modelled Tritons, some ten minutes
 	$(BIN)/python -m loadtests.simulate $(SIMULATE)

@@ -60,7 +60,7 @@ def run(picked: Sequence[Row], effort: Effort, generator: str) -> Document:
     began = time.monotonic()
     document = _document(effort, generator)
     _say("starting Triton")
-    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as scratch, _triton(Path(scratch)) as backend:
+    with tempfile.TemporaryDirectory(prefix="penstock-bench-") as scratch, triton(Path(scratch)) as backend:
         document.versions.insert(0, f"Triton {backend.version}")
         context = Context(backend, Path(scratch), effort, generator, _say)
         for row in picked:
@@ -71,7 +71,7 @@ def run(picked: Sequence[Row], effort: Effort, generator: str) -> Document:
 
 
 @contextmanager
-def _triton(scratch: Path) -> Iterator[Backend]:
+def triton(scratch: Path) -> Iterator[Backend]:
     """A real Triton with the models of the benchmark."""
     install(say=_say)
     with Triton(HERE / "models", log=scratch / "triton.log") as triton:

@@ -41,21 +41,23 @@ class Count(Protocol):
 
 
 class Counters(Protocol):
-    """The counters of a process, by family and label values. The same ones give the same counter."""
+    """The counters, or gauges, of a process, by family and label values. The same ones give the same counter."""
 
     def __call__(self, family: str, labels: tuple[str, ...] = (), /) -> Count:
         """Raises `ValueError` if the family is not documented, or has other labels."""
         ...
 
 
-class _Uncounted:
-    def __init__(self) -> None:
-        self.value: float = 0
+@dataclass
+class Unread:
+    """A count that nobody reads."""
+
+    value: float = 0
 
 
-def no_gauges(family: str, labels: tuple[str, ...] = (), /) -> Count:
-    """Gauges that nobody reads."""
-    return _Uncounted()
+def unread(family: str, labels: tuple[str, ...] = (), /) -> Count:
+    """Gauges where there are no metrics."""
+    return Unread()
 
 
 def as_written(target: Target, model: str) -> str:
@@ -110,16 +112,18 @@ class Services:
     """What policies are given. `clock` tells seconds on the scale of `Call.deadline`, the event loop's time, which is
     CLOCK_MONOTONIC with asyncio and uvloop alike. `pools` and `version_of` follow the current configuration; the latter
     says which version of a model a target means now, and raises `GatewayError` for a label that the model has not.
-    `wall` tells the time of day, in seconds since 1970, for what expires.
+    `wall` tells the time of day, in seconds since 1970, for what expires or is told to others; `gauges` are like
+    `counters`, for what may fall.
     `state` is what gateways share, None where there is none; `keys` are the API keys that there are now.
-    `siblings` are the workers of this node, and `gauges` what they have now. `name` is that of the policy, the same on
-    all workers and nodes: as the configuration names it or, for one of a route's own, the route and its place there."""
+    `siblings` are the workers of this node. `name` is that of the policy, the same on all workers and nodes: as the
+    configuration names it or, for one of a route's own, the route and its place there."""
 
     counters: Counters
     pools: Mapping[str, Pool]
     version_of: Callable[[Target, str], str] = as_written
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
+    gauges: Counters = unread
     rng: random.Random = field(default_factory=random.Random)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     spawn: Callable[[Coroutine[Any, Any, Any], str], asyncio.Task[Any]] = spawn
@@ -127,7 +131,6 @@ class Services:
     state: State | None = None
     keys: KeyRing = field(default_factory=Keys)
     siblings: Siblings = field(default_factory=Siblings)
-    gauges: Counters = no_gauges
     name: str = ""
 
 

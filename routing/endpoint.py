@@ -51,6 +51,11 @@ class ModelState(Protocol):
         """Its row of the load board, -1 for none."""
         ...
 
+    @property
+    def load(self) -> int:
+        """What tells this load of it from all others."""
+        ...
+
 
 Inventory = Mapping[str, Mapping[str, ModelState]]
 

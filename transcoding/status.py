@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from typing import Self
 
 
 class Code(IntEnum):
@@ -96,6 +97,12 @@ class GatewayError(Exception):
         self.fields = tuple(fields)
         self.problem = problem
         self.details = details
+
+    def again(self) -> Self:
+        """The same for another call: one object that is raised twice gathers both tracebacks."""
+        other = type(self).__new__(type(self), *self.args)
+        other.__dict__.update(self.__dict__)
+        return other
 
     def __repr__(self) -> str:
         return f"GatewayError({self.code.name}, {self.http_status}, {self.message!r})"

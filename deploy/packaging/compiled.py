@@ -20,7 +20,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 COMPILED = PROJECT / "build" / "compiled"
 STAMP = ".sources"
-PACKAGES = ("config", "transcoding", "routing", "policies", "gateway", "deploy")
+PACKAGES = ("config", "transcoding", "state", "routing", "policies", "gateway", "deploy")
 LOG_LINES = 30
 
 

@@ -155,7 +155,7 @@ class LinkServer:
                 raise LinkError("a second Hello")
 
     async def _refresh(self, peer: _Peer, message: Refresh) -> None:
-        await self._handler.refresh(message.pool, message.address)
+        await self._handler.refresh(message.pool, message.address, message.loaded)
         peer.answer(Refreshed(message.token))
 
     async def _load(self, peer: _Peer, message: Load) -> None:

@@ -14,6 +14,7 @@ from gateway.control.fleet import Fleet
 from gateway.control.fleet_view import describe, gauges
 from gateway.control.keeper import Keepers
 from gateway.control.keys import KeyWatch, Publish
+from gateway.control.load_records import LoadRecords
 from gateway.control.managed import Ground
 from gateway.control.poller import Client, Pollers
 from gateway.control.slots import Slots
@@ -89,13 +90,23 @@ class Plane:
         self._totals = Totals()
         self.board = board or LoadBoard.create(None, BOARD_SLOTS, max(1, workers))
         self.fleet = Fleet(self.board, Slots(self.board, slots), self._metrics, self._moved)
+        self.store = Store(self._metrics, "control", patient=True)
         self._generations = Generations(self._lagging)
         self.withdrawals = Withdrawals(self.board, self._publish, self._generations.reached)
         self.keepers = Keepers(
             config, self._metrics, self.withdrawals, self._told, self.refresh, ground, self.fleet.gpu_memory
         )
         sources = {**self.keepers.sources(), **(sources or {})}
-        self._pollers = Pollers(config.pools, self._changed, self._metrics, client, self.fleet.paged, sources)
+        self._pollers = Pollers(
+            config.pools,
+            self._changed,
+            self._metrics,
+            client,
+            self.fleet.paged,
+            sources,
+            cached(config),
+            LoadRecords(self.store) if settings_of(config) is not None else None,
+        )
         self._workers = {index: _Worker() for index in range(workers)}
         self._publishers: list[Callable[[World], None]] = []
         self._pools: dict[str, tuple[EndpointState, ...]] = {}
@@ -104,7 +115,6 @@ class Plane:
         self._polled = False
         self._dirty = False
         self._listeners: list[Callable[[], None]] = []
-        self.store = Store(self._metrics, "control", patient=True)
         self._key_publishers: list[Publish] = []
         stored = KeyStore(self.store) if settings_of(config) is not None else None
         self.keys = KeyWatch(stored, config.key_file, self._publish_keys)
@@ -188,9 +198,10 @@ class Plane:
         if told != (worker.ready, worker.generation):
             self._tell()
 
-    async def refresh(self, pool: str, address: str = "") -> None:
-        """Poll `pool` now, or the endpoint of it with this address, and publish what changed."""
-        await self._pollers.refresh(pool, address)
+    async def refresh(self, pool: str, address: str = "", loaded: str = "") -> None:
+        """Poll `pool` now, or the endpoint of it with this address, and publish what changed; a model that was `loaded`
+        there did."""
+        await self._pollers.refresh(pool, address, loaded)
         if self._dirty:
             self._publish()
 
@@ -309,6 +320,12 @@ class Plane:
     def _tell(self) -> None:
         for listener in self._listeners:
             listener()
+
+
+def cached(config: Config) -> frozenset[str]:
+    """The pools of which answers are kept: those must not outlive the load of a model that they are of."""
+    routes = [route for route in config.routes if any(policy.kind == "cache" for policy in route.policies)]
+    return frozenset(pool for route in routes for pool in route.pools)
 
 
 def _source(worker: int) -> str:

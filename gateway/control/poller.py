@@ -11,11 +11,12 @@ import contextlib
 import logging
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from config.schema import Endpoint, Pool
 from gateway.control.inventory import Inventory, Poll
+from gateway.control.load_records import LoadRecords
 from gateway.control.triton import TritonClient
 from gateway.telemetry.metrics import Metrics
 from gateway.world import EndpointState
@@ -53,7 +54,8 @@ class Client(Protocol):
 
 class EndpointPoller:
     """Polls one endpoint of one pool until closed, and calls `changed` when the workers need to know. `paged` says
-    whether its metrics page tells when models come and go."""
+    whether its metrics page tells when models come and go, which it does not of one that is loaded again in its place:
+    an endpoint that is `watched` for that is asked for its index all the same, and what it says kept in `records`."""
 
     def __init__(
         self,
@@ -65,6 +67,8 @@ class EndpointPoller:
         changed: Callable[[], None],
         metrics: Metrics,
         paged: Callable[[str], bool],
+        watched: bool = False,
+        records: LoadRecords | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.inventory = Inventory(endpoint.address, settings.readiness)
@@ -74,6 +78,8 @@ class EndpointPoller:
         self._slots = slots
         self._changed = changed
         self._paged = paged
+        self._watched = watched
+        self._records = records if watched else None
         self._index_due = 0.0
         labels = (pool, endpoint.address)
         self._ready = metrics.gauge("penstock_endpoint_ready", labels)
@@ -87,6 +93,8 @@ class EndpointPoller:
     async def run(self) -> None:
         """Poll until cancelled."""
         try:
+            if self._records is not None:
+                self.inventory.remember(await self._records.read(self.endpoint.address))
             while True:
                 await self._round()
                 await asyncio.sleep(SHORTEST_GAP)
@@ -104,6 +112,10 @@ class EndpointPoller:
         self._wanted.set()
         async with self._end:
             await self._end.wait_for(lambda: self._ended >= number)
+
+    def reloaded(self, model: str) -> None:
+        """Somebody had this model loaded there, and it is."""
+        self.inventory.reloaded(model)
 
     def hint(self) -> None:
         """Something may have changed: poll soon."""
@@ -134,7 +146,8 @@ class EndpointPoller:
     async def _poll(self, asked: bool) -> Poll:
         self._wanted.clear()
         now = asyncio.get_running_loop().time()
-        if not asked and now < self._index_due and self._paged(self.endpoint.address) and self.inventory.settled:
+        may_skip = self.inventory.settled and not self._watched and self._paged(self.endpoint.address)
+        if not asked and now < self._index_due and may_skip:
             return await self._client.live(self._readiness.timeout)
         poll = await self._client.poll(self._readiness.timeout)
         self._index_due = now + HEARTBEAT if poll.models is not None else 0.0
@@ -144,6 +157,8 @@ class EndpointPoller:
         before = self.inventory.state
         changed = self.inventory.observe(poll)
         state = self.inventory.state
+        if self._records is not None:
+            self._records.note(state, self.inventory.used)
         (self._good if poll.live else self._bad).value += 1
         self._ready.value = int(state.live)
         if before.live != state.live or (self._ended == 0 and not state.live):
@@ -224,7 +239,8 @@ class PoolPollers:
 
 class Pollers:
     """The pollers of all pools. An endpoint in two pools is polled for each, by that pool's settings. `sources` are
-    those of the pools that do not say themselves where their endpoints are."""
+    those of the pools that do not say themselves where their endpoints are, and `watched` names the pools of which it
+    matters when a model is loaded again, which `records` remember."""
 
     def __init__(
         self,
@@ -234,12 +250,16 @@ class Pollers:
         client: Callable[[str], Client] = TritonClient,
         paged: Callable[[str], bool] = lambda address: False,
         sources: Mapping[str, Source] | None = None,
+        watched: Collection[str] = (),
+        records: LoadRecords | None = None,
     ) -> None:
         slots = asyncio.Semaphore(CONCURRENT_POLLS)
 
         def follow(name: str, pool: Pool) -> PoolPollers:
             def made(one: Endpoint) -> EndpointPoller:
-                return EndpointPoller(name, one, pool, client(one.address), slots, changed, metrics, paged)
+                return EndpointPoller(
+                    name, one, pool, client(one.address), slots, changed, metrics, paged, name in watched, records
+                )
 
             return PoolPollers(name, (sources or {}).get(name) or source_of(pool), made, changed)
 
@@ -255,11 +275,15 @@ class Pollers:
         """Return when each endpoint that is known was polled once: within its timeouts."""
         await asyncio.gather(*(pool.first() for pool in self._pools.values()))
 
-    async def refresh(self, pool: str, address: str = "") -> None:
-        """Poll each endpoint of `pool` now, or the one with this address. An unknown pool has none."""
+    async def refresh(self, pool: str, address: str = "", loaded: str = "") -> None:
+        """Poll each endpoint of `pool` now, or the one with this address. An unknown pool has none. A model that was
+        `loaded` there is another load, even if nothing else shows it."""
         known = self._pools.get(pool)
         pollers = known.pollers if known is not None else ()
         wanted = [poller for poller in pollers if address in ("", poller.endpoint.address)]
+        if loaded:
+            for poller in wanted:
+                poller.reloaded(loaded)
         await asyncio.gather(*(poller.polled() for poller in wanted))
 
     def hint(self, address: str) -> None:

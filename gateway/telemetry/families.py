@@ -105,6 +105,24 @@ _TABLE = (
         ("policy", "class", "result"),
     ),
     Family(
+        "penstock_cache_requests_total",
+        "counter",
+        "Calls that came to a cache: hit, hit_store (in the shared store), stale, shared (with another), miss, bypass.",
+        ("route", "result"),
+    ),
+    Family("penstock_cache_bytes", "gauge", "Bytes of answers in the caches of the workers."),
+    Family("penstock_cache_entries", "gauge", "Answers in the caches of the workers."),
+    Family("penstock_cache_evictions_total", "counter", "Answers that left a worker's cache for want of room."),
+    Family(
+        "penstock_cache_refreshes_total", "counter", "Stale answers got anew behind the client's back.", ("result",)
+    ),
+    Family(
+        "penstock_cache_store_total",
+        "counter",
+        "What a cache met in the shared store: failed (away, slow, full) or garbage (no entry of ours).",
+        ("result",),
+    ),
+    Family(
         "penstock_unauthenticated_total",
         "counter",
         "Requests refused since it is not known who calls, by the kind of policy and why.",

@@ -5,18 +5,20 @@ from __future__ import annotations
 from loadtests.peers.base import Backend, Peer, PeerError, ProcessPeer
 from loadtests.peers.direct import DirectGrpc, DirectRest
 from loadtests.peers.envoy import EnvoyGrpc, EnvoyPlain, EnvoyTranscoder
-from loadtests.peers.nginx import NginxGrpc, NginxPlain
+from loadtests.peers.nginx import NginxCache, NginxGrpc, NginxPlain
 from loadtests.peers.obvious import Obvious
-from loadtests.peers.penstock import Penstock, PenstockPure
+from loadtests.peers.penstock import Penstock, PenstockCache, PenstockPure
 
 __all__ = ["PEERS", "Backend", "Peer", "PeerError", "ProcessPeer"]
 
 _KINDS: tuple[type[Peer], ...] = (
     Penstock,
     PenstockPure,
+    PenstockCache,
     DirectRest,
     DirectGrpc,
     NginxPlain,
+    NginxCache,
     NginxGrpc,
     EnvoyPlain,
     EnvoyGrpc,

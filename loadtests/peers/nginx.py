@@ -6,6 +6,7 @@ an image is not written to disk, and no limit on requests per connection.
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import shutil
@@ -14,7 +15,7 @@ import subprocess
 from loadtests.peers.base import ProcessPeer, accepts
 
 _CONFIG = """
-daemon off;
+{user}daemon off;
 worker_processes 1;
 worker_rlimit_nofile {files};
 pid {scratch}/{name}.pid;
@@ -26,6 +27,7 @@ http {{
     client_body_buffer_size 4m;
     client_body_temp_path {scratch}/{name}-body;
     proxy_temp_path {scratch}/{name}-proxy;
+    {http}
     fastcgi_temp_path {scratch}/{name}-fastcgi;
     uwsgi_temp_path {scratch}/{name}-uwsgi;
     scgi_temp_path {scratch}/{name}-scgi;
@@ -46,6 +48,7 @@ http {{
 
 class _Nginx(ProcessPeer):
     options = ""
+    http = ""
     location = ""
 
     @classmethod
@@ -75,6 +78,8 @@ class _Nginx(ProcessPeer):
                 address=self.address,
                 options=self.options,
                 location=self.location,
+                user="user root;\n" if os.geteuid() == 0 else "",
+                http=self.http.format(scratch=self.scratch, name=self.name),
             )
         )
         return ["nginx", "-p", str(self.scratch), "-c", str(config), "-e", "stderr"]
@@ -87,6 +92,22 @@ class NginxPlain(_Nginx):
     label = "nginx, plain HTTP proxy"
     dialects = ("oip_json", "oip_binary")
     location = 'location / { proxy_pass http://triton; proxy_http_version 1.1; proxy_set_header Connection ""; }'
+
+
+class NginxCache(_Nginx):
+    """`proxy_cache` with the target and the whole body as its key, which it compares as MD5; its files are in memory
+    where /dev/shm is. It keeps bytes for bytes: the same numbers written otherwise are another entry, and it knows of
+    no tenants, versions or loads."""
+
+    name = "nginx_cache"
+    label = "nginx, proxy_cache hit"
+    dialects = ("oip_json", "oip_binary")
+    http = "proxy_cache_path {scratch}/{name}-cache keys_zone=answers:16m max_size=256m inactive=1h;"
+    location = (
+        'location / { proxy_pass http://triton; proxy_http_version 1.1; proxy_set_header Connection "";'
+        ' proxy_cache answers; proxy_cache_methods POST; proxy_cache_key "$request_uri $request_body";'
+        " proxy_cache_valid 200 1h; proxy_cache_lock on; add_header X-Cache $upstream_cache_status; }"
+    )
 
 
 class NginxGrpc(_Nginx):

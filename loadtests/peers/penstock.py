@@ -30,13 +30,14 @@ routes:
   - name: all
     match: {{model: "*"}}
     to: {{pool: triton}}
-"""
+{more}"""
 
 
 class _Penstock(ProcessPeer):
     """REST transcoded to gRPC, gRPC passed through, on one port."""
 
     dialects = ("oip_json", "oip_binary", "grpc")
+    more = ""
 
     @classmethod
     def build(cls) -> Path:
@@ -44,10 +45,11 @@ class _Penstock(ProcessPeer):
         raise NotImplementedError
 
     def command(self) -> list[str]:
-        """Write gateway.yaml with no policies."""
+        """Write its configuration, with no policies but what `more` says."""
         self._admin = free_address()
-        config = self.scratch / "gateway.yaml"
-        config.write_text(_CONFIG.format(address=self.address, admin=self._admin, backend=self.backend.grpc))
+        config = self.scratch / f"{self.name}.yaml"
+        places = {"address": self.address, "admin": self._admin, "backend": self.backend.grpc}
+        config.write_text(_CONFIG.format(**places, more=self.more))
         return [*self.program(), "serve", str(config), "--workers", "1"]
 
     def program(self) -> list[str]:
@@ -110,3 +112,11 @@ class PenstockPure(_Penstock):
     def missing(cls) -> str | None:
         """Twice the same says nothing."""
         return None if current() else "`Penstock` is that, nothing was compiled: make compile"
+
+
+class PenstockCache(Penstock):
+    """With answers kept in the worker: what is asked again is answered without Triton."""
+
+    name = "penstock_cache"
+    label = "Penstock, cache hit"
+    more = "    policies: [{kind: cache, ttl: 1h, shared_store: false}]\n"

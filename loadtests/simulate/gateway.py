@@ -26,6 +26,7 @@ class Version:
     slot: int
     state: str = "READY"
     reason: str = ""
+    load: int = 0
 
 
 class NoChannel:

@@ -114,6 +114,8 @@ def test_a_refresh_returns_when_its_world_is_applied(make: Make) -> None:
         assert pair.handler.events[1:] == [f"refresh p{number}" for number in range(5)]
         await pair.link.refresh("p", "gpu-0:8001")
         assert pair.handler.events[-1] == "refresh p gpu-0:8001"
+        await pair.link.refresh("p", loaded="resnet")
+        assert pair.handler.events[-1] == "refresh p  resnet"
 
     play(make, scene)
 

@@ -203,6 +203,7 @@ class TestBroadcast:
         with model_server() as server, running(*in_two_pools(server)) as plane:
             plane.stub().RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="new"))
             assert sorted(plane.refreshes) == ["p", "q"]
+            assert sorted(plane.loaded) == ["p new", "q new"], "an index would not show that it was loaded again"
 
     def test_what_one_refuses_is_refused_and_read_anew(self) -> None:
         with two_servers() as (plane, one, two):

@@ -61,6 +61,7 @@ class PlaneThread:
         self.states = {name: tuple(each) for name, each in states.items()}
         self.metrics = Metrics()
         self.refreshes: list[str] = []
+        self.loaded: list[str] = []
         self.on_refresh: Callable[[str], Awaitable[None]] | None = None
         self.generation = 0
         self.plane: DataPlane
@@ -77,8 +78,10 @@ class PlaneThread:
     async def _make(self) -> None:
         self.plane = DataPlane(0, self.metrics, self._refresh)
 
-    async def _refresh(self, pool: str, address: str = "") -> None:
+    async def _refresh(self, pool: str, address: str = "", loaded: str = "") -> None:
         self.refreshes.append(f"{pool} {address}".rstrip())
+        if loaded:
+            self.loaded.append(f"{pool} {loaded}")
         if self.on_refresh is not None:
             await self.on_refresh(pool)
 

@@ -35,8 +35,8 @@ class Recorder:
     def report(self, report: Report) -> None:
         self.reports.append(report)
 
-    async def refresh(self, pool: str, address: str = "") -> None:
-        self.events.append(f"refresh {pool} {address}".rstrip())
+    async def refresh(self, pool: str, address: str = "", loaded: str = "") -> None:
+        self.events.append(f"refresh {pool} {address} {loaded}".rstrip())
         await self.gate.wait()
         if self.publish is not None:
             self.generation += 1

@@ -23,6 +23,7 @@ class State:
     state: str
     reason: str = ""
     slot: int = -1
+    load: int = 0
 
 
 class ScriptedChannel:

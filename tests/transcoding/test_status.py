@@ -48,3 +48,14 @@ def test_invalid_is_the_clients_mistake() -> None:
         Fault.CLIENT,
         False,
     )
+
+
+def test_an_error_for_another_is_the_same_and_another_object() -> None:
+    class Special(GatewayError):
+        def __init__(self, what: str) -> None:
+            super().__init__(Code.NOT_FOUND, what, fields=[(b"a", b"b")])
+
+    error = Special("gone")
+    other = error.again()
+    assert other is not error
+    assert (type(other), str(other), vars(other)) == (Special, "gone", vars(error))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+
 import pytest
 
 from config.schema import Readiness
-from gateway.control.inventory import Inventory, Poll
+from gateway.control.inventory import Inventory, Poll, new_load
 from gateway.world import ModelVersion
 
 READY = {"m": {"1": ModelVersion("READY")}}
@@ -15,7 +18,7 @@ BAD = Poll(live=False, reason="refused")
 
 
 def inventory(failures: int = 2, successes: int = 1) -> Inventory:
-    return Inventory("gpu-0:8001", Readiness(failures=failures, successes=successes))
+    return Inventory("gpu-0:8001", Readiness(failures=failures, successes=successes), lambda: 0)
 
 
 def lives(one: Inventory, *polls: Poll) -> list[bool]:
@@ -95,3 +98,81 @@ def test_settled_is_what_needs_no_close_look() -> None:
     one.observe(GOOD)
     one.observe(BAD)
     assert not one.settled
+
+
+# loads ----------------------------------------------------------------------------------------------------------------
+
+
+def counting() -> Inventory:
+    loads = itertools.count(1)
+    return Inventory("gpu-0:8001", Readiness(failures=1), lambda: next(loads))
+
+
+def load(one: Inventory, version: str = "1") -> int:
+    return one.state.models["m"][version].load
+
+
+def used(*counts: int) -> dict[tuple[str, str], tuple[int, ...]]:
+    return {("m", "1"): counts}
+
+
+def test_a_load_keeps_its_number_until_there_is_another() -> None:
+    one = counting()
+    numbers = []
+    for models in (READY, READY, GONE, READY, {"m": {}}, READY, READY):
+        one.observe(Poll(live=True, models=models))
+        numbers.append(load(one) if models is READY else 0)
+    assert numbers == [1, 1, 0, 2, 0, 3, 3]
+    assert one.state.models["m"]["1"].state == "READY"
+
+
+def test_each_version_has_loads_of_its_own() -> None:
+    one = counting()
+    one.observe(GOOD)
+    both = {"m": {"1": ModelVersion("READY"), "2": ModelVersion("READY")}}
+    assert one.observe(Poll(live=True, models=both))
+    assert [load(one, "1"), load(one, "2")] == [1, 2]
+
+
+def test_a_reload_that_no_index_shows() -> None:
+    one = counting()
+    one.observe(GOOD)
+    one.reloaded("other")
+    assert not one.observe(GOOD)
+    one.reloaded("m")
+    assert one.observe(GOOD), "the workers are told"
+    assert not one.observe(GOOD)
+    assert load(one) == 2
+
+
+def test_counts_that_begin_anew_are_of_another_load() -> None:
+    one = counting()
+    numbers = []
+    for counts in ((0, 0), (5, 900), (5, 900), (7, 1000), (7, 10), (8, 20), (0, 0), (0, 0)):
+        one.observe(Poll(live=True, models=READY, used=used(*counts)))
+        numbers.append(load(one))
+    assert numbers == [1, 1, 1, 1, 2, 2, 3, 3]
+
+
+def test_a_server_that_was_away_is_another_process_unless_its_counts_go_on() -> None:
+    one = counting()
+    one.observe(Poll(live=True, models=READY, used=used(5, 900)))
+    one.observe(BAD)
+    one.observe(Poll(live=True, models=READY, used=used(6, 950)))
+    assert load(one) == 1
+    one.observe(BAD)
+    one.observe(GOOD)  # it does not count
+    assert load(one) == 2
+    one.observe(GOOD)
+    assert load(one) == 2
+
+
+def test_another_reason_is_no_other_load() -> None:
+    one = counting()
+    one.observe(GOOD)
+    one.observe(Poll(live=True, models={"m": {"1": ModelVersion("READY", "slow")}}))
+    assert (load(one), one.state.models["m"]["1"].reason) == (1, "slow")
+
+
+def test_numbers_of_loads_are_never_the_same() -> None:
+    assert len({new_load() for _ in range(3) if time.sleep(0.001) is None}) == 3

@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
+from config.load import parse
 from config.schema import Config, Endpoint, Match, Pool, Readiness, Route, Target
 from gateway.control.inventory import Poll
-from gateway.control.plane import Plane
+from gateway.control.plane import Plane, cached
 from gateway.world import Hello, ModelVersion, Report, World
+from policies import registry
 from tests.support.deadline import eventually
 from tests.support.gateway_process import a_config
 from tests.support.metrics_pages import page
@@ -276,3 +278,16 @@ def test_queues_and_service_times_are_metrics() -> None:
             await asyncio.wait([running])
 
     asyncio.run(run())
+
+
+def test_pools_of_which_answers_are_kept_are_known() -> None:
+    text = """
+    listen: [{address: "127.0.0.1:1"}]
+    pools: {a: {endpoints: ["h:1"]}, b: {endpoints: ["h:2"]}, c: {endpoints: ["h:3"]}}
+    policies: {kept: {kind: cache}}
+    routes:
+      - {match: {model: x}, to: {pool: a}, policies: [kept]}
+      - {match: {model: y}, to: {pool: b}, policies: [{kind: timeout, total: 1s}]}
+      - {match: {model: z}, to: {pool: c}, policies: [{kind: cache, ttl: 5s}]}
+    """
+    assert cached(parse(text, "test", policies=registry())) == {"a", "c"}

@@ -55,6 +55,7 @@ def test_reads_states_and_models_never_loaded(server: IndexServer) -> None:
             "never": {},
             "odd": {"3": ModelVersion("UNKNOWN")},
         },
+        used={("a", "1"): (0, 0, 0, 0)},
     )
 
 

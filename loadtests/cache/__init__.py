@@ -1,0 +1,1 @@
+"""What answers from the cache cost, and what a store in trouble costs."""
