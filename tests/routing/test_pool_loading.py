@@ -9,7 +9,7 @@ import pytest
 
 from routing.call import Call
 from routing.connectors.outcome import NotLoaded, from_status
-from routing.pool import MAX_ATTEMPTS
+from routing.pool import MAX_ATTEMPTS, Pool
 from tests.support.pools import OK, ScriptedChannel, State, a_call, a_pool, an_endpoint
 from transcoding.status import Code, GatewayError
 
