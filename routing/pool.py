@@ -200,8 +200,8 @@ class Pool:
             attempts += 1
             try:
                 endpoint = self.choose(call)
-            except NotLoaded as error:
-                endpoint = await self._load(call, error)
+            except NotLoaded as unloaded:
+                endpoint = await self._load(call, unloaded)
             call.endpoint = endpoint
             call.attempts += 1
             if health.out:
