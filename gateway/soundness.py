@@ -52,9 +52,9 @@ def _underscores(config: Config) -> Iterator[Review]:
     if any(listener.underscores == "allow" for listener in config.listen):
         return
     for k, route in enumerate(config.routes):
-        for path, name in _headers(route):
-            if name is not None and "_" in name:
-                yield ("routes", k, *path), f"{name!r} never comes: {_DROPPED}", False
+        for path, header in _headers(route):
+            if header is not None and "_" in header:
+                yield ("routes", k, *path), f"{header!r} never comes: {_DROPPED}", False
 
 
 def _headers(route: Route) -> Iterator[tuple[Path, str | None]]:
