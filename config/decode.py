@@ -113,6 +113,9 @@ class Decoder:
         if choice and len(given) != 1:
             mark = self.marks[(*path, given[1])] if given else node.start_mark
             self.report(mark, path, f"expected one of {joined(choice)}, got {joined(given)}")
+        some = getattr(cls, "some_of", ())
+        if some and all(values.get(name) is None for name in some):
+            self.report(node.start_mark, path, f"expected at least one of {joined(some)}, got none")
 
     def _missing(self, key: str, node: yaml.Node, path: Path) -> None:
         self.report(node.start_mark, path, f"expected the key {quote(key)}, which is missing")

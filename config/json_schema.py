@@ -150,7 +150,7 @@ def _definition(kind: mi.StructType, definitions: dict[str, Schema]) -> Schema:
         "required": [field.encode_name for field in fields if field.required],
         "properties": properties,
     }
-    if choice := getattr(kind.cls, "one_of", ()):
+    if choice := getattr(kind.cls, "one_of", ()) or getattr(kind.cls, "some_of", ()):
         mapping["anyOf"] = [{"required": [name]} for name in choice]
     says = {"description": " ".join((kind.cls.__doc__ or "").split())}
     shorthand = getattr(kind.cls, "shorthand", None)

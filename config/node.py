@@ -12,7 +12,8 @@ NAME = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$"
 
 class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every part of a configuration. `shorthand` is the field that a bare value stands for; of the fields in
-    `one_of`, exactly one is given."""
+    `one_of`, exactly one is given, and of those in `some_of` one at least."""
 
     shorthand: ClassVar[str | None] = None
     one_of: ClassVar[tuple[str, ...]] = ()
+    some_of: ClassVar[tuple[str, ...]] = ()

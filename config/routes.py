@@ -123,4 +123,4 @@ class Route(Node, frozen=True):
     def stand_ins(self) -> tuple[str, ...]:
         """The names of the pools that requests are sent to when no endpoint of another one can take them."""
         fallbacks = [each.options for each in self.policies if each.kind == "fallback"]
-        return tuple(each["to"]["pool"] for each in fallbacks if "unavailable" in each["on"])
+        return tuple(each["to"]["pool"] for each in fallbacks if "unavailable" in each["when"])

@@ -29,6 +29,7 @@ from routing.connectors.grpc_h2 import Channel
 from routing.endpoint import Endpoint
 from routing.health import Health
 from routing.pickers import Tools, make
+from routing.pins import Pins
 from routing.pool import OnStale, Pool
 from routing.sequence_table import SequenceTable
 from routing.sequences import Sequences
@@ -79,6 +80,7 @@ class Builder:
         self._snapshot = Snapshot((), {})
         self._random = random or Random()
         self._sequences = sequences or SequenceTable.open(None)
+        self._pins = Pins(self._sequences)
         self._rooms = rooms
         self._on_stale = on_stale
         self._pools: dict[str, tuple[Pick, Pool]] = {}
@@ -125,7 +127,7 @@ class Builder:
 
     def _route(self, spec: RouteConfig, link: RouteLinker) -> Route:
         stand_ins = tuple(self._current[name] for name in spec.stand_ins)
-        return Route(spec.name, link.table(spec), spec.timeout, self._metrics, stand_ins)
+        return Route(spec.name, link.table(spec), spec.timeout, self._metrics, stand_ins, self._pins)
 
     def _latest_of(self, pool: Pool) -> Latest:
         """The latest versions in this pool, which must not go back because a snapshot is built."""

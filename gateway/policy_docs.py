@@ -30,7 +30,13 @@ a pair of requests as one attempt.
 
 Without any policy a call that provably never ran (no connection, a refused stream, a full queue, a model that is no
 longer loaded) goes to another endpoint of its pool, three tries in all; those after a full queue stay within a fifth of
-the pool's calls. Streams have that too, until their first response; policies are for calls with one answer.
+the pool's calls.
+
+Streams have all of this until the first message of their answer: policies go around its beginning, and what failed
+before it may be sent somewhere else. Each request of a gRPC stream is a call of its own, and goes through the policies
+of the route of its model, in the order in which the requests came. One is sent again only if its answer cannot be taken
+for another's: with an id of its own, or while none that was sent after it has no id, or is of the same sequence; and
+only while it is among the first MiB of the stream that waits for an answer.
 
 Who is passed over because of failures is a setting of the pool, `outliers` in [Configuration](configuration.md).
 """

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 
 from config.match import Patterns
 from gateway.telemetry.metrics import Cell, Histogram, Metrics
 from routing.match import View
+from routing.pins import Pins, Resolved
 from routing.pool import Pool, unknown_model
 from routing.table import Table, Variant
 from transcoding.status import Code, GatewayError
@@ -19,20 +20,39 @@ REMEMBERED_MODELS = 4096
 class Route:
     """A route of the configuration, linked: where its requests go and the counters of them.
 
-    `only` is the variant of all its requests, None when `choose` must say it. `stand_ins` are the pools that take over
+    `only` is the variant of all its requests, None when `choose` must say it. `pins` are what holds for sequences that
+    are under way, None if nothing does. `stand_ins` are the pools that take over
     when those of its variants have no endpoint. `in_flight` is the gauge of the route's name, so it goes on counting
     when the route is built anew.
     """
 
-    __slots__ = ("_codes", "_durations", "_metrics", "in_flight", "name", "only", "stand_ins", "table", "timeout")
+    __slots__ = (
+        "_codes",
+        "_durations",
+        "_metrics",
+        "in_flight",
+        "name",
+        "only",
+        "pins",
+        "stand_ins",
+        "table",
+        "timeout",
+    )
 
     def __init__(
-        self, name: str, table: Table, timeout: float | None, metrics: Metrics, stand_ins: tuple[Pool, ...] = ()
+        self,
+        name: str,
+        table: Table,
+        timeout: float | None,
+        metrics: Metrics,
+        stand_ins: tuple[Pool, ...] = (),
+        pins: Pins | None = None,
     ) -> None:
         self.name = name
         self.table = table
         self.stand_ins = stand_ins
         self.only: Variant | None = table.only
+        self.pins = pins
         self.timeout = timeout
         self.in_flight: Cell = metrics.gauge("penstock_inflight", (name,))
         self._metrics = metrics
@@ -47,6 +67,15 @@ class Route:
     def choose(self, view: View) -> Variant:
         """The variant that takes this request."""
         return self.table.choose(view)
+
+    def resolve(self, view: View, version: str, parameters: Mapping[str, object]) -> Resolved:
+        """Where a request goes that names this version, "" for none. One of a stateful sequence goes where that began,
+        and to the version that it began with. Raises `GatewayError`."""
+        if self.pins is None or not view.sequence:
+            variant = self.only or self.table.choose(view)
+            return Resolved(variant, *variant.resolve(view.model, version))
+        start, end = parameters.get("sequence_start") is True, parameters.get("sequence_end") is True
+        return self.pins.resolve(self.name, self.table, view, version, start, end)
 
     def deadline(
         self, loop: asyncio.AbstractEventLoop, limit: float | None = None, until: float | None = None

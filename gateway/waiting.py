@@ -69,7 +69,8 @@ class WaitingRoom:
         ended: Ended = "cancelled"
         limit = self._loop.time() + self.models.load_timeout
         try:
-            until = limit if call.deadline is None else min(limit, call.deadline)
+            due = call.due
+            until = limit if due is None else min(limit, due)
             async with asyncio.timeout_at(until):
                 outcome = await asyncio.shield(load.outcome)
             ended, failure = answer(call.model, outcome)
@@ -138,7 +139,8 @@ def answer(model: str, outcome: Outcome) -> tuple[Ended, GatewayError | None]:
 
 def too_late(call: Call, progress: str, limit: float) -> GatewayError:
     """Neither loaded nor failed in time: by the deadline of the call, or by the `limit` of a load."""
-    if call.deadline is not None and call.deadline <= limit:
+    due = call.due
+    if due is not None and due <= limit:
         text = f"the deadline came before model '{call.model}' was loaded: {progress}"
         return GatewayError(Code.DEADLINE_EXCEEDED, text, fault=Fault.BUSY)
     return unavailable(f"model '{call.model}' was not loaded in time: {progress}")

@@ -1,13 +1,13 @@
 """Sends a call somewhere else when the place it was meant for has nothing to offer: another pool, model or version.
 
-`on` says what counts as nothing to offer: `unavailable` (no endpoint is live or can be reached), `not_ready` (the
+`when` says what counts as nothing to offer: `unavailable` (no endpoint is live or can be reached), `not_ready` (the
 model, or the version, is not loaded, or still loading), `broken` (breakers keep calls from all endpoints; and, where a
 call may run twice without harm, one that failed while it ran), `overloaded` (queues are full: only of use where the
 other place has room to spare, so it must be asked for). But for what failed while it ran, these calls never ran.
 
 The answer tells `name` as its variant. Versions and models of the fallback hold whatever the client asked for. Policies
 further in belong to the first place and are passed by; those further out hold for both. Requests of a stateful sequence
-stay where their state is.
+stay where their state is. A stream is taken to the other place as long as no message of its answer has come.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from transcoding.status import Fault, GatewayError
 
 Why = Literal["unavailable", "not_ready", "broken", "overloaded"]
 
-DEFAULT_ON: Final[tuple[Why, ...]] = ("unavailable", "not_ready", "broken")
+DEFAULT_WHEN: Final[tuple[Why, ...]] = ("unavailable", "not_ready", "broken")
 PREFIX_BYTES: Final = 5
 
 
@@ -35,16 +35,16 @@ class Spec(Node, frozen=True):
     """Where calls go instead, and when."""
 
     to: Annotated[Target, Meta(description="Where calls go instead")]
-    on: Annotated[tuple[Why, ...], if_given("What sends a call there", bare_item=True)] = DEFAULT_ON
+    when: Annotated[tuple[Why, ...], if_given("What sends a call there", bare_item=True)] = DEFAULT_WHEN
     name: Annotated[str, text("What headers and metrics call it")] = "fallback"
 
 
 class Policy:
-    """Awaits `next`, and the other pool after an error that `on` names."""
+    """Awaits `next`, and the other pool after an error that `when` names."""
 
     def __init__(self, spec: Spec, services: Services) -> None:
         self._spec = spec
-        self._on = frozenset(spec.on)
+        self._when = frozenset(spec.when)
         self._services = services
 
     async def __call__(self, call: Call, next: Handler) -> Reply:
@@ -53,18 +53,25 @@ class Policy:
             return await next(call)
         except GatewayError as error:
             reason = why(call, error)
-            if reason is None or reason not in self._on:
+            if reason is None or reason not in self._when or self._is_late(call):
                 raise
             self._services.counters("penstock_fallbacks_total", (call.route, reason)).value += 1
             return await self._instead(call, error)
 
+    def _is_late(self, call: Call) -> bool:
+        due = call.due
+        return due is not None and self._services.clock() >= due
+
     async def _instead(self, call: Call, error: GatewayError) -> Reply:
+        """Answer by the other pool. The call is the first variant's again when that one's error is the answer."""
+        first = call.variant
         self._redirect(call)
         try:
             return await self._services.pools[self._spec.to.pool].forward(call)
         except GatewayError as failure:
             if failure.executed:
                 raise
+            call.variant = first
             raise error from failure
 
     def _redirect(self, call: Call) -> None:
@@ -83,7 +90,7 @@ class Policy:
 
 def why(call: Call, error: GatewayError) -> Why | None:
     """What the first place lacks, as this error tells it; None if the error is no reason to go elsewhere."""
-    if call.sequence:
+    if call.sequence or (call.exchange is not None and call.exchange.spent):
         return None
     if error.executed:
         ran = error.fault in (Fault.WORKER, Fault.MODEL) and error.code in MODEL_BROKEN

@@ -4,10 +4,10 @@ What "long" is comes from the calls themselves: the latency that the share `perc
 and version stayed below, but never less than `floor`. Nothing is sent twice until enough calls were measured. The other
 one of a pair is cancelled as soon as one has a good answer, at its Triton too. Both have the deadline of the call.
 
-Only calls that may run twice without harm are hedged (`idempotent: true`, here or in a `retry` further out), and none
-of a stateful sequence. The second ones are paid from a budget of `budget` of the requests. Under saturation nothing is
-sent twice: for a second after an endpoint said that a queue is full, or where no other endpoint does better, that is,
-half of what each of them has in flight is late too.
+Only calls that may run twice without harm are hedged (`idempotent: true`, here or in a `retry` further out), none of a
+stateful sequence, and neither streams nor generate requests. The second ones are paid from a budget of `budget` of the
+requests. Under saturation nothing is sent twice: for a second after an endpoint said that a queue is full, or where no
+other endpoint does better, that is, half of what each of them has in flight is late too.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Policy:
 
     async def __call__(self, call: Call, next: Handler) -> Reply:
         """Answer by `next`. An error of one request waits for the other, unless it is the client's mistake."""
-        if not (self._spec.idempotent or call.idempotent) or call.sequence:
+        if not (self._spec.idempotent or call.idempotent) or call.sequence or call.exchange is not None:
             return await next(call)
         self._budget.requests += 1
         latency = self._latency(call)
@@ -79,7 +79,10 @@ class Policy:
 
     def may_hedge(self, call: Call) -> bool:
         """Is there room for a second request? Counts it in the budget."""
-        if self.clock() < self._busy_until or not self._is_better_elsewhere(call) or call.deaths:
+        now = self.clock()
+        if now < self._busy_until or (call.deadline is not None and now >= call.deadline):
+            return False
+        if call.deaths or not self._is_better_elsewhere(call):
             return False
         if not self._budget.take():
             self.count(call, "refused")

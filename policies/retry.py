@@ -5,7 +5,7 @@ The pool does that by itself, at once, as long as other endpoints are left; this
 short outage is not the client's. What may have run (an error of the model, an endpoint that went away in the middle) is
 repeated only where `idempotent: true` says that running a request twice does no harm. Never repeated: the client's own
 mistakes, what is past its deadline or would be, requests of a stateful sequence that may have run, and a request during
-which a second endpoint died, as it may be why.
+which a second endpoint died, as it may be why. A stream is begun again as long as no message of its answer has come.
 
 Retries are paid from a budget, so that a failure of everything is not made worse: `budget` of the requests that pass
 here, and `min_per_second` besides. Waits double from `backoff` to `max_backoff` with full jitter; where the answer said
@@ -95,7 +95,8 @@ class Policy:
         seconds = self._random() * min(spec.max_backoff, spec.backoff * 2 ** (attempt - 1))
         if error.retry_after is not None:
             seconds = max(seconds, error.retry_after)
-        too_late = call.deadline is not None and self._clock() + seconds >= call.deadline
+        due = call.due
+        too_late = due is not None and self._clock() + seconds >= due
         if too_late or seconds > max(LONGEST_WAIT, spec.max_backoff):
             return False
         if not self._budget.take():
@@ -111,6 +112,8 @@ class Policy:
 
 def may_repeat(call: Call, error: GatewayError) -> bool:
     """Is it safe, and of any use, to send the call again after this error?"""
+    if call.exchange is not None and call.exchange.spent:
+        return False
     if not error.executed:
         return error.fault in (Fault.BUSY, Fault.WORKER)
     if not call.idempotent or call.sequence or call.deaths > 1:

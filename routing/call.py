@@ -7,27 +7,62 @@ linked once, when a snapshot is built, never per request.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from routing.endpoint import Endpoint
+from routing.limits import StreamLimits
 from transcoding.message import Buffer
 from transcoding.methods import Method
 
+if TYPE_CHECKING:
+    from routing.pool import Pool
+
+
+Prepare = Callable[["Pool", "Call"], Awaitable[None]]
+"""Makes a call ready for a pool, with the model and version that it has then: writes the message if that depends on
+these, and raises `GatewayError` for a call that must not be sent there."""
+
+
+class Exchange(Protocol):
+    """How a call is carried whose answer is a stream of messages. The chain of policies goes around its beginning: the
+    handler at the end returns when the first message of the answer has come, and raises what comes in its place, so
+    that a policy which only awaits `next` may send the call elsewhere as if it were unary. The messages are the
+    exchange's, and so is the rest of the answer: `limits` hold for it too, and `at_end` tells when it is over.
+    """
+
+    limits: StreamLimits
+    spent: bool
+    """The call must not be sent again: its client has heard something of an answer, or later requests have passed."""
+
+    def at(self, pool: Pool, call: Call) -> Endpoint | None:
+        """Where this exchange would rather be than where the pool would choose, if the call may go there."""
+        ...
+
+    async def ask(self, pool: Pool, call: Call, endpoint: Endpoint) -> None:
+        """Send the call to this endpoint, once more after a failure; the first message has come when it returns.
+        Raises `GatewayError`."""
+        ...
+
+    def at_end(self, done: Callable[[], None]) -> None:
+        """Have `done` called when the answer is over, whatever ended it: for what a policy holds until then."""
+        ...
+
 
 class Call:
-    """One unary request in flight.
+    """One request in flight, which has one answer, or with an `exchange` a stream of them.
 
     `message` is a whole gRPC message with its 5-byte prefix, as one buffer or several to be written in order.
     `metadata` is an encoded HPACK fragment that travels upstream. `deadline` is in the event loop's time, None for
     none. `sequence` names a stateful sequence (id as text) whose requests stay on one endpoint. `hash_key` is what the
     pool's picker wants to know of it, if anything. `route` and `variant` are names of the configuration, `principal`
-    who calls. `idempotent` is the route's word that executing it twice does no harm. `attempts` counts how often it was
-    sent, `deaths` how often the endpoint ended while it had it; endpoints in `tried` are not asked again.
+    who calls. `prepare` is awaited before it is sent to any pool. `idempotent` is the route's word that executing it
+    twice does no harm. `attempts` counts how often it was sent, `deaths` how often the endpoint ended while it had it;
+    endpoints in `tried` are not asked again.
     """
 
-    __slots__ = ("attempts", "deadline", "deaths", "endpoint", "hash_key", "idempotent", "message", "metadata",
-                 "method", "model", "principal", "route", "sequence", "sequence_end", "sequence_start", "tried",
-                 "variant", "version")  # fmt: skip
+    __slots__ = ("attempts", "deadline", "deaths", "endpoint", "exchange", "hash_key", "idempotent", "message",
+                 "metadata", "method", "model", "prepare", "principal", "route", "sequence", "sequence_end",
+                 "sequence_start", "tried", "variant", "version")  # fmt: skip
 
     def __init__(
         self,
@@ -61,6 +96,14 @@ class Call:
         self.idempotent = False
         self.attempts = 0
         self.deaths = 0
+        self.prepare: Prepare | None = None
+        self.exchange: Exchange | None = None
+
+    @property
+    def due(self) -> float | None:
+        """When an answer, or the first message of one, must be there: the deadline, or an earlier time that the limits
+        of a stream say. In the event loop's time, None for never."""
+        return self.deadline if self.exchange is None else self.exchange.limits.first_due(self.deadline)
 
     def mark(self, parameters: Mapping[str, object]) -> Call:
         """Take over from the request's parameters whether its sequence starts or ends with it; the same call."""
@@ -83,7 +126,7 @@ class Call:
             variant=self.variant,
         )
         other.tried = self.tried if self.endpoint is None else (*self.tried, self.endpoint)
-        other.principal, other.idempotent = self.principal, self.idempotent
+        other.principal, other.idempotent, other.prepare = self.principal, self.idempotent, self.prepare
         other.sequence_start, other.sequence_end = self.sequence_start, self.sequence_end
         return other
 
@@ -93,7 +136,8 @@ class Call:
 
 
 class Reply:
-    """A unary answer: one gRPC message with its 5-byte prefix."""
+    """An answer: one gRPC message with its 5-byte prefix. Of a call with an exchange it is empty: the messages are the
+    exchange's."""
 
     __slots__ = ("endpoint", "framed")
 

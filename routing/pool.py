@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from config.pools import Outliers
 from routing.budget import Budget
-from routing.call import Call, Reply
+from routing.call import Call, Exchange, Reply
 from routing.connectors.outcome import (
     LOADING,
     UNLOADED,
@@ -30,9 +30,6 @@ from routing.health import Health
 from routing.pickers import Picker
 from routing.sequences import Sequences
 from transcoding.status import Code, Fault, GatewayError
-
-if TYPE_CHECKING:
-    from routing.connectors.streaming import StreamAttempt, StreamSink
 
 MAX_ATTEMPTS = 3
 BUSY_SHARE: Final = 0.2
@@ -149,9 +146,10 @@ class Pool:
 
     def _choose_for_sequence(self, call: Call, candidates: tuple[Endpoint, ...]) -> Endpoint:
         """Where the state of the sequence is, healthy or not; one that starts begins where calls succeed."""
-        if call.sequence_start and self.health.out and candidates:
-            candidates = self.health.passable(candidates, call) or candidates
-        chosen = self.sequences.choose(call, candidates)
+        broken = call.sequence_start and self.health.out > 0
+        if broken:
+            candidates = self._healthy(candidates, call)
+        chosen = self.sequences.choose(call, candidates, broken)
         if chosen is None:
             self._untried(candidates, call)
             raise self.why_not(call.model, call.version)
@@ -191,6 +189,10 @@ class Pool:
     async def forward(self, call: Call) -> Reply:
         """Send the call to an endpoint; to another one when the first provably did not execute it, or if there is none
         and only a connection ended, to the same."""
+        if call.prepare is not None:
+            await call.prepare(self, call)
+        if call.exchange is not None:
+            return await self._converse(call, call.exchange)
         attempts = 0
         health = self.health
         self.busy_budget.requests += 1
@@ -198,8 +200,8 @@ class Pool:
             attempts += 1
             try:
                 endpoint = self.choose(call)
-            except NotLoaded as error:
-                endpoint = await self._load(call, error)
+            except NotLoaded as unloaded:
+                endpoint = await self._load(call, unloaded)
             call.endpoint = endpoint
             call.attempts += 1
             if health.out:
@@ -209,14 +211,8 @@ class Pool:
                 reply = await endpoint.channel.unary(call)
             except GatewayError as error:
                 self._failed(call, endpoint, error)
-                if attempts >= MAX_ATTEMPTS:
-                    raise
-                if not self.may_send_again(call, endpoint, error):
-                    if self.loader is None or self.on_stale is None or not is_stale(endpoint, error):
-                        raise
-                    lease.release()
-                    await self.on_stale(self.name, endpoint.address)
-                    call.tried = ()  # it is loaded, there or elsewhere
+                lease.release()
+                await self._go_on(call, endpoint, error, attempts)
             else:
                 endpoint.outcomes["ok"] += 1
                 lease.release(ok=True)
@@ -247,44 +243,51 @@ class Pool:
         elif self.health.watched:
             self.health.succeeded(call, endpoint)
 
-    def left(self, call: Call, endpoint: Endpoint) -> None:
-        """A call that was on a stream is no longer at the endpoint, whatever became of it."""
-        if self.health.out:
-            self.health.ended(call, endpoint)
-
-    async def stream(self, call: Call, sink: StreamSink) -> tuple[Endpoint, StreamAttempt]:
-        """Open a stream for this call at an endpoint, or at another one when the first cannot be reached. Its requests
-        are the caller's to send, each with a lease of the endpoint, and to `judge`; and that this call `left` must be
-        said in the end. Raises `GatewayError`."""
+    async def _converse(self, call: Call, exchange: Exchange) -> Reply:
+        """The same for a call that a stream answers: begin its exchange, as long as that is not spent, where it would
+        rather be or where this pool chooses. What becomes of the answer after its first message is for the exchange to
+        say, by `judge` and in the endpoint's outcomes."""
         attempts = 0
+        self.busy_budget.requests += 1
         while True:
             attempts += 1
-            try:
-                endpoint = self.choose(call)
-            except NotLoaded as error:
-                endpoint = await self._load(call, error)
+            endpoint = exchange.at(self, call)
+            if endpoint is None:
+                try:
+                    endpoint = self.choose(call)
+                except NotLoaded as unloaded:
+                    endpoint = await self._load(call, unloaded)
             call.endpoint = endpoint
             call.attempts += 1
             if self.health.out:
                 self.health.sent(call, endpoint)
             try:
-                attempt = await endpoint.channel.stream(
-                    call.method.path, sink, metadata=call.metadata, deadline=call.deadline
-                )
+                await exchange.ask(self, call, endpoint)
             except GatewayError as error:
                 self._failed(call, endpoint, error)
-                self.left(call, endpoint)
-                if attempts >= MAX_ATTEMPTS or not self.may_send_again(call, endpoint, error):
-                    raise
-            except BaseException:  # cancelled
-                self.left(call, endpoint)
-                raise
+                await self._go_on(call, endpoint, error, attempts)
             else:
-                return endpoint, attempt
+                if self.health.watched:
+                    self.health.succeeded(call, endpoint)
+                return Reply(b"", endpoint)
+            finally:
+                if self.health.out:
+                    self.health.ended(call, endpoint)
+
+    async def _go_on(self, call: Call, endpoint: Endpoint, error: GatewayError, attempts: int) -> None:
+        """Return when the call may be sent once more, after so many attempts here. Raises the error if not."""
+        if attempts >= MAX_ATTEMPTS:
+            raise error
+        if self.may_send_again(call, endpoint, error):
+            return
+        if self.loader is None or self.on_stale is None or not is_stale(endpoint, error):
+            raise error
+        await self.on_stale(self.name, endpoint.address)
+        call.tried = ()  # it is loaded, there or elsewhere
 
     def may_send_again(self, call: Call, endpoint: Endpoint, error: GatewayError) -> bool:
         """After this failure at `endpoint`: is there where to send the call? Then `choose` gives it. Counts a retry."""
-        if error.executed:
+        if error.executed or (call.exchange is not None and call.exchange.spent):
             return False
         if error.fault is not Fault.BUSY and error.fault is not Fault.WORKER and not is_stale(endpoint, error):
             return False
@@ -301,7 +304,7 @@ class Pool:
 
     def _has_other(self, call: Call) -> bool:
         candidates = self.candidates(call.model, call.version)
-        if self.health.out and not call.sequence:
+        if self.health.out and (not call.sequence or call.sequence_start):
             candidates = self.health.passable(candidates, call)
         return any(other not in call.tried for other in candidates)
 

@@ -64,9 +64,10 @@ class Sequences:
         while len(self._addresses) > REMEMBERED_ADDRESSES:
             del self._addresses[next(iter(self._addresses))]
 
-    def choose(self, call: Call, candidates: Sequence[Endpoint]) -> Endpoint | None:
-        """Where this request of a sequence goes; None if it may go to none of the `candidates`. Raises `LostSequence`,
-        and `GatewayError` when there are too many sequences."""
+    def choose(self, call: Call, candidates: Sequence[Endpoint], broken: bool = False) -> Endpoint | None:
+        """Where this request of a sequence goes; None if it may go to none of the `candidates`. With `broken` these are
+        not all that have the model, and a sequence that starts again does not stay on another one. Raises
+        `LostSequence`, and `GatewayError` when there are too many sequences."""
         now = self._clock()
         key = self._key(call)
         entry = self._table.find(key, now)
@@ -77,6 +78,8 @@ class Sequences:
             return self._placed(call, key, chosen, now, 0)
         endpoint = self._endpoints.get(entry.place)
         trouble = self._trouble(call, entry, endpoint, now)
+        if broken and call.sequence_start and endpoint not in candidates:
+            trouble = trouble or "is passed over"
         if endpoint is not None and not trouble:
             self._table.extend(entry, now + self.idle)
             return endpoint

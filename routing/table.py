@@ -82,6 +82,11 @@ class Variant:
         told = self._told.get(version)
         return model, version, told if told is not None else self._tell(version)
 
+    def pinned(self, model: str, version: str) -> tuple[str, str, Told]:
+        """The same for a version that was decided before."""
+        told = self._told.get(version)
+        return self.model or model, version, told if told is not None else self._tell(version)
+
     def _tell(self, version: str) -> Told:
         if len(self._told) >= MOST_TOLD:
             self._told.clear()

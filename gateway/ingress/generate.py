@@ -1,37 +1,40 @@
 """Triton's generate extension: one JSON object in, one JSON object or a stream of server-sent events out.
 
 A model that answers once is asked by ModelInfer, so its errors keep their code; a decoupled one by ModelStreamInfer,
-where Triton tells an error's text only.
+where Triton tells an error's text only. Which it is, and what of the object is an input, says the model where the
+request is sent, so all of that happens inside of the chain of policies.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from gateway.snapshot import code_of
 from routing.call import Call
-from routing.connectors.grpc_h2 import deadline_exceeded
 from routing.connectors.outcome import NOT_READY, QUEUE_REFUSALS, STOPPING, from_status, missing
 from routing.connectors.streaming import StreamAttempt
-from routing.pool import MAX_ATTEMPTS
+from routing.limits import StreamLimits
 from transcoding import sse
 from transcoding.dialects import generate, oip_grpc
 from transcoding.dialects.oip_json import encode_error
 from transcoding.dialects.oip_paths import Match
 from transcoding.grpc_framing import encode_message, prefix
 from transcoding.message import Buffer, Content, InferRequest
-from transcoding.methods import BY_NAME, Method
+from transcoding.methods import BY_NAME
 from transcoding.status import Code, Fault, GatewayError
 
 if TYPE_CHECKING:
     from gateway.snapshot import Route
     from gateway.worker import DataPlane
+    from routing.endpoint import Endpoint
     from routing.fleet import Lease
     from routing.match import View
+    from routing.pins import Resolved
+    from routing.pool import Pool
     from routing.table import Variant
 
 MODEL_INFER = BY_NAME["ModelInfer"]
@@ -44,90 +47,134 @@ HELD_RESPONSES = 16
 
 
 class Generation:
-    """One generate or generate_stream request. `start` it, then take `single` or `events`; whatever ends it, the work
-    at the endpoint is cancelled and the request is counted once. `told` is what was chosen for it."""
+    """One generate or generate_stream request: the exchange of its call. `start` it, then take `single` or `events`;
+    whatever ends it, the work at the endpoint is cancelled and the request is counted once. `told` is what was chosen
+    for it."""
 
     def __init__(self, plane: DataPlane, match: Match, body: Content, metadata: bytes, view: View) -> None:
         self._plane = plane
         self._body = body
-        self._metadata = metadata
         self._headers = view.headers
         self._route: Route = plane.snapshot.dispatch(match.model)
-        self._variant: Variant = self._route.only or self._choose(view)
-        self._model, self._version, self.told = self._variant.resolve(match.model, match.version)
-        self._deadline: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._variant: Variant
+        self._variant, model, version, self.told = self._choose(view, match.version)
+        self._call = Call(
+            MODEL_STREAM_INFER,
+            model,
+            version,
+            (),
+            metadata=metadata,
+            route=self._route.name,
+            variant=self._variant.name,
+        )
+        self._call.exchange = self
+        self._call.prepare = self._prepare
+        self._prepared: tuple[Pool, str, str] | None = None
+        self._pool = self._variant.pool
         self._lease: Lease | None = None
         self._attempt: StreamAttempt | None = None
-        self._streamed: Call | None = None
+        self._first: bytes | None = None
+        self._at_end: list[Callable[[], None]] = []
+        self.limits = StreamLimits(plane.loop)
+        self.spent = False
         self._paused = False
         self._replies: deque[Buffer] = deque()
         self._wake = asyncio.Event()
         self._ended = False
         self._error: GatewayError | None = None
-        self._told: GatewayError | None = None
+        self._said: GatewayError | None = None
         self._started = perf_counter()
         self._route.in_flight.value += 1
         self._closed = False
 
-    def _choose(self, view: View) -> Variant:
-        view.sequence = generate.sequence_of(self._body)
-        return self._route.choose(view)
+    def _choose(self, view: View, version: str) -> Resolved:
+        """Where the request goes. The body is looked into for a sequence where that may make a difference."""
+        route, body = self._route, self._body
+        named = route.only is None or b"sequence_id" in (body if isinstance(body, bytes | bytearray) else bytes(body))
+        parameters = generate.sequencing_of(body) if named else {}
+        view.sequence = generate.sequence_of(parameters)
+        return route.resolve(view, version, parameters)
 
     async def start(self, limit: float | None) -> None:
-        """Send the request, which may take `limit` seconds. Raises `GatewayError` for one that cannot be sent."""
-        plane, variant = self._plane, self._variant
+        """Send the request, which may take `limit` seconds, and take its first response. Raises `GatewayError` when
+        there is none."""
+        variant, route = self._variant, self._route
+        call = self._call
         try:
-            self._deadline = self._route.deadline(plane.loop, limit)
-            signature = await plane.signatures.get(variant.pool, self._model, self._version, self._deadline)
-            infer = generate.decode_request(self._body, self._model, self._version, signature)
-            if signature.decoupled:
-                await self._open(infer)
-            else:
-                self._replies.append((await variant.handler(self._call(MODEL_INFER, infer))).payload)
-                self._ended = True
+            call.deadline = route.deadline(self._plane.loop, limit)
+            await variant.handler(call)
         except BaseException as error:
             self._close(error)
             raise
+        finally:
+            if call.variant != variant.name:
+                self.told = variant.elsewhere(call)
 
-    def _call(self, method: Method, infer: InferRequest) -> Call:
-        call = Call(
-            method,
-            infer.model,
-            self._version,
-            framed(oip_grpc.encode_request(infer)),
-            metadata=self._metadata,
-            deadline=self._deadline,
-            sequence=sequence_of(infer),
-            route=self._route.name,
-            variant=self._variant.name,
-        )
+    async def _prepare(self, pool: Pool, call: Call) -> None:
+        """Write the message for this model, which says how it wants to be asked: once, or by a stream."""
+        target = (pool, call.model, call.version)
+        if target == self._prepared:
+            return
+        signature = await self._plane.signatures.get(pool, call.model, call.version, call.due)
+        infer = generate.decode_request(self._body, call.model, call.version, signature)
+        call.method = MODEL_INFER
+        if signature.decoupled:
+            call.method = MODEL_STREAM_INFER
+            infer.parameters = {**(infer.parameters or {}), "triton_enable_empty_final_response": True}
+        call.message = framed(oip_grpc.encode_request(infer))
+        call.sequence = sequence_of(infer)
         if call.sequence:
             call.mark(infer.parameters or {})
-        if (keyed := self._variant.pool.hash_key) is not None:
+        if (keyed := pool.hash_key) is not None:
             call.hash_key = keyed.of(self._headers, infer)
-        return call
+        self._prepared = target
 
-    async def _open(self, infer: InferRequest) -> None:
-        infer.parameters = {**(infer.parameters or {}), "triton_enable_empty_final_response": True}
-        self._streamed = self._call(MODEL_STREAM_INFER, infer)
-        await self._send(self._streamed)
-        if self._deadline is not None:
-            self._timer = self._plane.loop.call_at(self._deadline, self._expire)
+    # routing.call.Exchange
 
-    async def _send(self, call: Call) -> None:
-        endpoint, self._attempt = await self._variant.pool.stream(call, self)
-        self._lease = endpoint.take(call)
-        self._attempt.send(call.message, end=True)
+    def at(self, pool: Pool, call: Call) -> Endpoint | None:
+        """Wherever the pool says."""
+        return None
+
+    def at_end(self, done: Callable[[], None]) -> None:
+        """Have `done` called when the generation is over."""
+        self._at_end.append(done)
+
+    async def ask(self, pool: Pool, call: Call, endpoint: Endpoint) -> None:
+        """Send the request to the endpoint and take the first response, or the end."""
+        self._replies.clear()
+        self._attempt, self._ended, self._error = None, False, None
+        decoupled = call.method is MODEL_STREAM_INFER
+        if decoupled:
+            self._attempt = await endpoint.channel.stream(
+                call.method.path, self, metadata=call.metadata, deadline=call.deadline
+            )
+        lease = endpoint.take(call)
+        try:
+            if self._attempt is not None:
+                self.limits.begin(call.deadline, self._expire)
+                self._attempt.send(call.message, end=True)
+            else:
+                self._replies.append((await endpoint.channel.unary(call)).payload)
+                self._ended = True
+            self._first = await self._next()
+        except BaseException:
+            if self._attempt is not None:
+                self._attempt.cancel()
+            self.limits.end()
+            lease.release()
+            raise
+        self._pool, self._lease, self.spent = pool, lease, True
 
     # from the endpoint
 
     def message_received(self, message: Buffer) -> None:
         """One response; the endpoint is stopped while too many wait."""
         self._replies.append(message)
+        self.limits.heard()
         self._wake.set()
         if len(self._replies) >= HELD_RESPONSES and self._attempt is not None:
             self._paused = True
+            self.limits.paused(True)
             self._attempt.pause()
 
     def stream_ended(self, error: GatewayError | None) -> None:
@@ -139,49 +186,12 @@ class Generation:
     def upstream_writable(self) -> None:
         """The one request was sent at once."""
 
-    def _expire(self) -> None:
+    def _expire(self, error: GatewayError) -> None:
         assert self._attempt is not None
         self._attempt.cancel()
-        self.stream_ended(deadline_exceeded())
+        self.stream_ended(error)
 
     # to the client
-
-    async def _first(self) -> bytes | None:
-        """The first response. An endpoint that says first that it did not execute the request loses it to another."""
-        attempts = 0
-        while True:
-            attempts += 1
-            call, lease = self._streamed, self._lease
-            try:
-                first = await self._next()
-            except GatewayError as error:
-                if call is None or lease is None or attempts >= MAX_ATTEMPTS:
-                    raise
-                if not self._variant.pool.may_send_again(call, lease.endpoint, error):
-                    raise
-                self._leave(lease, error)
-                await self._send(call)
-            else:
-                if call is not None and lease is not None:
-                    self._variant.pool.judge(call, lease.endpoint, None)
-                return first
-
-    def _leave(self, lease: Lease, error: GatewayError) -> None:
-        assert self._attempt is not None
-        self._attempt.cancel()
-        self._release(lease, error)
-        self._replies.clear()
-        self._ended, self._error = False, None
-
-    def _release(self, lease: Lease, error: BaseException | None) -> None:
-        self._lease = None
-        lease.release(ok=error is None)
-        call, pool, endpoint = self._streamed, self._variant.pool, lease.endpoint
-        assert call is not None
-        if error is None or isinstance(error, GatewayError):
-            endpoint.outcomes["ok" if error is None else error.fault.name.lower()] += 1
-            pool.judge(call, endpoint, error)
-        pool.left(call, endpoint)
 
     async def _next(self) -> bytes | None:
         """The JSON of the next response, None at the end. Raises `GatewayError` for an error, which need not be the
@@ -191,6 +201,7 @@ class Generation:
                 message = self._replies.popleft()
                 if self._paused and not self._replies and self._attempt is not None:
                     self._paused = False
+                    self.limits.paused(False)
                     self._attempt.resume()
                 if (text := self._render(message)) is not None:
                     return text
@@ -217,7 +228,7 @@ class Generation:
     async def single(self) -> bytes:
         """The one response of `generate`. Raises `GatewayError` when there is none, or more than one."""
         try:
-            first = await self._first()
+            first = self._first
             second = await self._next() if first is not None else None
             if first is None or second is not None:
                 raise GatewayError(Code.INVALID_ARGUMENT, EXACTLY_ONE, executed=True)
@@ -228,12 +239,9 @@ class Generation:
         return first
 
     async def events(self) -> Events:
-        """The events of `generate_stream`. An error before the first one is raised here, a later one is an event."""
-        try:
-            first = await self._first()
-        except BaseException as error:
-            self._close(error)
-            raise
+        """The events of `generate_stream`. An error before the first one was raised by `start`, a later one is an
+        event."""
+        first = self._first
         return Events(self, None if first is None else sse.event(first))
 
     async def event(self) -> bytes | None:
@@ -241,32 +249,44 @@ class Generation:
         try:
             text = await self._next()
         except GatewayError as error:
-            self._told = error
+            self._said = error
             return sse.event(encode_error(error.message))
         except BaseException as error:
             self._close(error)
             raise
         if text is None:
-            self._close(self._told)
+            self._close(self._said)
             return None
         return sse.event(text)
 
     def abandon(self) -> None:
         """Nobody takes what is left."""
-        self._close(self._told if self._ended and not self._replies else asyncio.CancelledError())
+        self._close(self._said if self._ended and not self._replies else asyncio.CancelledError())
 
     def _close(self, error: BaseException | None) -> None:
         if self._closed:
             return
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self.limits.end()
         if self._attempt is not None:
             self._attempt.cancel()
         if self._lease is not None:
             self._release(self._lease, error)
         code = Code.OK if error is None else code_of(error)
-        self._route.finish("inference", code, self._started, self._variant.name)
+        self._route.finish("inference", code, self._started, self._call.variant)
+        for done in self._at_end:
+            done()
+        self._call.exchange = self._call.prepare = None  # nothing goes round in a circle
+
+    def _release(self, lease: Lease, error: BaseException | None) -> None:
+        """How the answer ended, which had begun well. The client's leaving says nothing of the endpoint."""
+        self._lease = None
+        lease.release(ok=error is None)
+        endpoint = lease.endpoint
+        if error is None or isinstance(error, GatewayError):
+            endpoint.outcomes["ok" if error is None else error.fault.name.lower()] += 1
+        if isinstance(error, GatewayError):
+            self._pool.judge(self._call, endpoint, error)
 
 
 class Events(AsyncGenerator[bytes, None]):

@@ -54,18 +54,20 @@ class GrpcService:
         variant = route.only
         route.in_flight.value += 1
         started, code = perf_counter(), 0
+        call: Call | None = None
         try:
             deadline = route.deadline(self._loop, listener.deadlines.request, until)
             sequence = sequence_of(envelope) if envelope.parameters else ""
-            if variant is None:
-                variant = route.choose(View(GRPC, INFER, asked, head.metadata, stream.address, sequence))
-            model, version, told = asked, envelope.version, variant.told
-            if variant.alters:
-                model, version, told = variant.resolve(model, version)
+            model, version = asked, envelope.version
+            if variant is None or sequence:
+                view = View(GRPC, INFER, asked, head.metadata, stream.address, sequence)
+                variant, model, version, told = route.resolve(view, version, envelope.parameters)
+            else:
+                told = variant.told
+                if variant.alters:
+                    model, version, told = variant.resolve(model, version)
             if listener.tells:
                 stream.told = told.block
-            if envelope.classified:
-                await self._plane.guard.check_classified(variant.pool, model, version, envelope.classified, deadline)
             message: tuple[Buffer, ...] = (framed,)
             if variant.alters:
                 parts = oip_grpc.set_target(payload, variant.model, version)
@@ -83,6 +85,8 @@ class GrpcService:
             )
             if sequence:
                 call.mark(envelope.parameters)
+            if envelope.classified:
+                call.prepare = self._plane.guard.of(envelope.classified)
             if (keyed := variant.pool.hash_key) is not None:
                 call.hash_key = keyed.of(head.metadata, payload)
             reply = await variant.handler(call)
@@ -92,7 +96,8 @@ class GrpcService:
             code = code_of(error)
             raise
         finally:
-            route.finish("inference", code, started, "" if variant is None else variant.name)
+            chosen = "" if variant is None else variant.name
+            route.finish("inference", code, started, chosen if call is None else call.variant)
         return reply.framed
 
     def open_session(self, method: Method, head: Head, stream: GrpcStream) -> Session:

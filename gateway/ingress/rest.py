@@ -10,11 +10,13 @@ import logging
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from gateway.guard import classified
 from gateway.ingress.aside import inflate_aside
 from gateway.ingress.exchange import EVENTS, JSON, OCTETS, Field, Request, Response
 from gateway.ingress.generate import Generation, framed, sequence_of
 from gateway.ingress.grpc_message import too_much_waits
 from gateway.ingress.listener import Listener
+from gateway.ingress.rest_raw import RawRequest
 from gateway.snapshot import code_of
 from routing.call import Call
 from routing.match import GENERATE, INFER, REST, View
@@ -23,12 +25,13 @@ from transcoding.compression import choose_encoding, deflate, inflate
 from transcoding.dialects import oip_grpc, oip_json
 from transcoding.dialects.oip_management import OPERATIONS
 from transcoding.dialects.oip_paths import Match, MethodNotAllowed, route
-from transcoding.message import Buffer, Content
+from transcoding.message import Buffer, Content, InferRequest, Parameters
 from transcoding.methods import BY_NAME
 from transcoding.status import Code, Fault, GatewayError, invalid
 
 if TYPE_CHECKING:
     from gateway.worker import DataPlane
+    from routing.table import Variant
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +84,7 @@ class RestService:
         started = perf_counter()
         code = inflated = 0
         told = NOTHING_TOLD
+        call: Call | None = None
         try:
             deadline = route.deadline(self._loop, listener.deadlines.request)
             body = request.body
@@ -89,37 +93,32 @@ class RestService:
                 inflated = hold(listener, len(body))
             length = json_length(headers, body) if LENGTH in headers or not body else None
             infer = oip_json.decode_request(body, length, match.model, match.version) if length != 0 else None
-            if variant is None:
-                sequence = "" if infer is None else sequence_of(infer)
-                variant = route.choose(View(REST, INFER, match.model, headers, address, sequence))
-            model, version, told = match.model, match.version, variant.told
-            if variant.alters:
-                model, version, told = variant.resolve(model, version)
-            if infer is None:
-                signature = await plane.signatures.get(variant.pool, model, version, deadline)
-                infer = oip_json.decode_raw(body, model, version, signature)
-            elif variant.alters:
-                infer.model, infer.version = model, version
-            if infer.outputs:
-                await plane.guard.check_outputs(variant.pool, infer, deadline)
+            sequence = "" if infer is None else sequence_of(infer)
+            model, version = match.model, match.version
+            if variant is None or sequence:
+                view = View(REST, INFER, model, headers, address, sequence)
+                variant, model, version, told = route.resolve(view, version, parameters_of(infer))
+            else:
+                told = variant.told
+                if variant.alters:
+                    model, version, told = variant.resolve(model, version)
             call = Call(
                 MODEL_INFER,
                 model,
                 version,
-                framed(oip_grpc.encode_request(infer)),
+                (),
                 metadata=plane.forwarding.fragment(request, listener.config.forward_headers),
                 deadline=deadline,
-                sequence=sequence_of(infer),
+                sequence=sequence,
                 route=route.name,
                 variant=variant.name,
             )
-            if call.sequence:
-                call.mark(infer.parameters or {})
-            if (keyed := variant.pool.hash_key) is not None:
-                call.hash_key = keyed.of(headers, infer)
+            raw = self._write(call, infer, body, variant, headers)
             reply = oip_grpc.decode_reply((await variant.handler(call)).payload)
+            asked = infer if raw is None else raw.infer
+            assert asked is not None
             told = told if call.variant == variant.name else variant.elsewhere(call)
-            response = rendered(*oip_json.encode_reply(reply, infer), headers)
+            response = rendered(*oip_json.encode_reply(reply, asked), headers)
         except GatewayError as error:
             code = error.code
             response = error_response(error)
@@ -128,10 +127,29 @@ class RestService:
             raise
         finally:
             listener.buffered -= inflated
-            route.finish("inference", code, started, "" if variant is None else variant.name)
+            chosen = "" if variant is None else variant.name
+            route.finish("inference", code, started, chosen if call is None else call.variant)
         if listener.tells:
             response.told = told
         return response
+
+    def _write(
+        self, call: Call, infer: InferRequest | None, body: Content, variant: Variant, headers: dict[bytes, bytes]
+    ) -> RawRequest | None:
+        """Make the request the message of its call; that of a body without JSON is written where the call goes."""
+        if infer is None:
+            raw = RawRequest(self._plane.signatures, body, headers)
+            call.prepare = raw.prepare
+            return raw
+        infer.model, infer.version = call.model, call.version
+        call.message = framed(oip_grpc.encode_request(infer))
+        if call.sequence:
+            call.mark(infer.parameters or {})
+        if infer.outputs and (names := classified(infer)):
+            call.prepare = self._plane.guard.of(names)
+        if (keyed := variant.pool.hash_key) is not None:
+            call.hash_key = keyed.of(headers, infer)
+        return None
 
     # generate ---------------------------------------------------------------------------------------------------------
 
@@ -163,6 +181,11 @@ async def body_of(request: Request, listener: Listener) -> Content:
     if encoding not in (b"gzip", b"deflate"):
         raise GatewayError(Code.UNIMPLEMENTED, "Unsupported compression type", http_status=415)
     return await inflate_aside(inflate, memoryview(request.body), encoding.decode(), listener.limits.inflated_bytes)
+
+
+def parameters_of(infer: InferRequest | None) -> Parameters:
+    """Those of a request that is known."""
+    return {} if infer is None else infer.parameters or {}
 
 
 def json_length(headers: dict[bytes, bytes], body: Content) -> int | None:

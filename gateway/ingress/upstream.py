@@ -1,24 +1,30 @@
-"""A session's stream at one endpoint, and the requests that wait on it for their last response."""
+"""A session's streams at endpoints, and the requests that wait on them for their last response."""
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop, Future
 from collections import deque
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from routing.call import Call
 from routing.connectors.streaming import StreamAttempt
 from routing.endpoint import Endpoint
-from routing.fleet import Lease
 from transcoding.message import Buffer
-from transcoding.status import GatewayError
+from transcoding.methods import BY_NAME
+from transcoding.status import Code, Fault, GatewayError
 
 if TYPE_CHECKING:
-    from routing.pool import Pool
+    from gateway.ingress.grpc_request import StreamRequest
+
+METHOD = BY_NAME["ModelStreamInfer"]
 
 
 class Session(Protocol):
-    """Who reads the stream: `gateway.ingress.grpc_stream.InferSession`."""
+    """Whose streams and requests they are: `gateway.ingress.grpc_stream.InferSession`. `deadline` is that of the whole
+    call, in the loop's time."""
+
+    loop: AbstractEventLoop
+    deadline: float | None
+    upstreams: Upstreams
 
     def response(self, upstream: Upstream, message: Buffer) -> None:
         """A response of the endpoint."""
@@ -29,44 +35,83 @@ class Session(Protocol):
     def progress(self) -> None:
         """The endpoint made room."""
 
+    async def wait(self) -> None:
+        """Wait for `progress`: for the one request whose turn it is to be sent."""
+
+    async def room(self, upstream: Upstream, first: Future[None]) -> None:
+        """Wait until the endpoint has taken most of what it was sent, or `first` is there."""
+
+    def was_sent(self, request: StreamRequest, upstream: Upstream) -> None:
+        """A request was sent, perhaps once more."""
+
+    def pass_on(self) -> None:
+        """It is the next request's turn."""
+
+    def left_limbo(self, request: StreamRequest) -> None:
+        """A request is sent once more, or will not be."""
+
+    def forget(self, request: StreamRequest) -> None:
+        """A request will not be sent again."""
+
+    def expired(self, error: GatewayError) -> None:
+        """The time of a request is over."""
+
 
 class Upstream:
-    """The session's stream at one endpoint of `pool`, opened by `opener`. `outstanding` requests wait there for their
-    last response, each with a lease: they count as load until they end, and no longer."""
+    """The session's stream at one endpoint; `closing` once it will send no more requests there. `outstanding` requests
+    wait for their last response."""
 
-    __slots__ = ("_leases", "_session", "attempt", "endpoint", "opener", "pool")
+    __slots__ = ("_session", "_waiting", "attempt", "closing", "endpoint", "outstanding")
 
-    endpoint: Endpoint
     attempt: StreamAttempt
 
-    def __init__(self, session: Session, pool: Pool, opener: Call) -> None:
-        self.pool = pool
-        self.opener = opener
+    def __init__(self, session: Session, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.closing = False
+        self.outstanding = 0
         self._session = session
-        self._leases: deque[tuple[Lease, Call]] = deque()
+        self._waiting: dict[str, deque[StreamRequest]] = {}
 
-    @property
-    def outstanding(self) -> int:
-        """Requests that wait for their last response."""
-        return len(self._leases)
+    def add(self, request: StreamRequest) -> None:
+        """It waits here from now on."""
+        self.outstanding += 1
+        waiting = self._waiting.get(request.id)
+        if waiting is None:
+            self._waiting[request.id] = deque((request,))
+        else:
+            waiting.append(request)
 
-    def send(self, call: Call, message: Sequence[Buffer]) -> None:
-        """One request, with its prefix."""
-        self._leases.append((self.endpoint.take(call), call))
-        self.attempt.send(message)
+    def of(self, id: str) -> StreamRequest | None:
+        """Whose response has this id: of those that share one, the first that is not done. That of an endpoint which
+        does not repeat ids is taken for the first request's of all."""
+        waiting = self._waiting.get(id)
+        if waiting is None:
+            waiting = next(iter(self._waiting.values()), None)
+        return None if waiting is None else waiting[0]
 
-    def judge(self, error: GatewayError | None) -> None:
-        """The oldest request was answered, well or not: what that tells of the endpoint."""
-        call = self._leases[0][1]
-        self.pool.judge(call, self.endpoint, error)
-        self.pool.left(call, self.endpoint)
+    def shares(self, id: str) -> bool:
+        """Does a request with this id wait here?"""
+        return id in self._waiting
 
-    def release(self, requests: int, outcome: str | None) -> None:
-        """Requests are done, the oldest first: they count no longer, but as `outcome`."""
-        for _ in range(requests):
-            self._leases.popleft()[0].release(ok=outcome == "ok")
-        if outcome is not None and requests:
-            self.endpoint.outcomes[outcome] += requests
+    def remove(self, request: StreamRequest) -> None:
+        """It is done, or lost."""
+        waiting = self._waiting[request.id]
+        waiting.remove(request)
+        self.outstanding -= 1
+        if not waiting:
+            del self._waiting[request.id]
+
+    def clear(self) -> list[StreamRequest]:
+        """All that wait, and wait here no longer."""
+        left = [request for waiting in self._waiting.values() for request in waiting]
+        self._waiting.clear()
+        self.outstanding = 0
+        return left
+
+    def close(self) -> None:
+        """No more requests are sent here."""
+        self.closing = True
+        self.attempt.half_close()
 
     def message_received(self, message: Buffer) -> None:
         """A response of the endpoint."""
@@ -79,3 +124,58 @@ class Upstream:
     def upstream_writable(self) -> None:
         """The endpoint made room."""
         self._session.progress()
+
+
+class Upstreams:
+    """The streams of one session that are `open`, with what travels at their head and the time that they have. `limbo`
+    is how many of the session's requests wait nowhere, as they may be sent once more."""
+
+    def __init__(self, session: Session, metadata: bytes, deadline: float | None) -> None:
+        self.open: list[Upstream] = []
+        self.limbo = 0
+        self._session = session
+        self._metadata = metadata
+        self._deadline = deadline
+
+    async def at(self, endpoint: Endpoint) -> Upstream:
+        """The stream at this endpoint that still takes requests, opened if there is none. Raises `GatewayError`."""
+        found = self._find(endpoint)
+        if found is not None:
+            return found
+        upstream = Upstream(self._session, endpoint)
+        upstream.attempt = await endpoint.channel.stream(
+            METHOD.path, upstream, metadata=self._metadata, deadline=self._deadline
+        )
+        found = self._find(endpoint)
+        if found is not None:  # by another request, which is sent once more
+            upstream.attempt.cancel()
+            return found
+        self.open.append(upstream)
+        return upstream
+
+    def _find(self, endpoint: Endpoint) -> Upstream | None:
+        for upstream in self.open:
+            if upstream.endpoint is endpoint and not upstream.closing:
+                return upstream
+        return None
+
+    def must_wait(self, request: StreamRequest, upstream: Upstream) -> bool:
+        """Could the answer to a request that is sent there now be taken for another's, or be wrong?"""
+        return (not request.id and self.wait_elsewhere(upstream)) or (request.ordered and self.limbo > 0)
+
+    def wait_elsewhere(self, upstream: Upstream | None) -> bool:
+        """Are there answers to come from other endpoints? A client that gives no ids tells answers by their order,
+        which holds on one endpoint only."""
+        return any(each.outstanding for each in self.open if each is not upstream)
+
+    def alone(self, request: StreamRequest) -> bool:
+        """Is no other request under way that this one could be taken for when it is sent after it?"""
+        if request.ordered:
+            return not self.limbo and not self.wait_elsewhere(None)
+        return not any(each.shares(request.id) for each in self.open)
+
+
+def unanswered(address: str) -> GatewayError:
+    """The endpoint ended the stream well, but not the requests on it."""
+    text = f"endpoint {address} ended its stream before it answered all requests"
+    return GatewayError(Code.UNAVAILABLE, text, fault=Fault.WORKER, executed=True)

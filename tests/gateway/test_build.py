@@ -300,10 +300,10 @@ def test_policies_of_a_route_are_around_each_of_its_targets() -> None:
     run(use, metrics)
 
 
-@pytest.mark.parametrize(("on", "serves"), [(["unavailable"], True), (["overloaded"], False)])
-def test_a_route_serves_while_a_pool_lives_that_stands_in(on: list[str], serves: bool) -> None:
+@pytest.mark.parametrize(("when", "serves"), [(["unavailable"], True), (["overloaded"], False)])
+def test_a_route_serves_while_a_pool_lives_that_stands_in(when: list[str], serves: bool) -> None:
     async def use(builder: Builder) -> None:
-        fallback = PolicySpec("fallback", {"to": {"pool": "q"}, "on": on})
+        fallback = PolicySpec("fallback", {"to": {"pool": "q"}, "when": when})
         config = a_config("127.0.0.1:1", routes=[a_route(policies=(fallback,))])
         pools = {**config.pools, "q": Pool(endpoints=(Endpoint("127.0.0.1:2"),))}
         config = msgspec.structs.replace(config, pools=pools)

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from gateway.guard import Guard
+from gateway.guard import Guard, classified
 from gateway.signatures import Signatures
 from routing.pool import Pool
-from tests.support.pools import ScriptedChannel, a_pool, an_endpoint
+from tests.support.pools import ScriptedChannel, a_call, a_pool, an_endpoint
 from transcoding.dialects.oip_messages import message_class
 from transcoding.grpc_framing import encode_message
 from transcoding.message import InferRequest, RequestedOutput
@@ -30,7 +30,9 @@ def a_guard() -> tuple[Guard, Pool, ScriptedChannel]:
 def check(*outputs: RequestedOutput) -> ScriptedChannel:
     async def main() -> ScriptedChannel:
         guard, pool, channel = a_guard()
-        await guard.check_outputs(pool, InferRequest("m", "2", outputs=[*outputs]), None)
+        names = classified(InferRequest("m", outputs=[*outputs]))
+        if names:
+            await guard.of(names)(pool, a_call("m", "2"))
         return channel
 
     return asyncio.run(main())
@@ -59,3 +61,16 @@ def test_the_version_of_the_client_counts() -> None:
         return channel
 
     assert [call.version for call in asyncio.run(main()).calls] == ["7", "7"]
+
+
+def test_where_the_call_goes_counts_and_not_where_it_was_to_go() -> None:
+    async def main() -> ScriptedChannel:
+        guard, pool, channel = a_guard()
+        call = a_call("first", "1")
+        check = guard.of(["TEXT"])
+        call.model, call.version = "m", "2"
+        with pytest.raises(GatewayError, match="classification of 'TEXT'"):
+            await check(pool, call)
+        return channel
+
+    assert [(call.model, call.version) for call in asyncio.run(main()).calls] == [("m", "2")] * 2

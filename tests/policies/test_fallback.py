@@ -11,7 +11,7 @@ from policies.fallback import Policy, Spec, Why, why
 from routing.call import Call, Reply
 from routing.connectors.outcome import AllBroken, Expired, broken, from_status
 from routing.pool import Pool
-from tests.support.policies import Counts, some_services
+from tests.support.policies import Counts, a_stream, some_services
 from tests.support.pools import OK, ScriptedChannel, a_call, a_pool, an_endpoint
 from transcoding.dialects.oip_grpc import encode_request, scan_request
 from transcoding.grpc_framing import encode_message
@@ -91,7 +91,7 @@ def test_what_is_not_named_stays(error: GatewayError) -> None:
 
 
 def test_full_queues_are_a_reason_where_that_is_asked_for() -> None:
-    world = Fixture(a_pool_of(FULL), spec=Spec(Target("other"), on=("overloaded",)))
+    world = Fixture(a_pool_of(FULL), spec=Spec(Target("other"), when=("overloaded",)))
     assert bytes(world.ask(a_call()).framed) == OK
 
 
@@ -150,3 +150,54 @@ def test_endpoints_that_had_the_call_may_have_it_as_another_model() -> None:
     world = Fixture(dead())
     call.tried = world.other.endpoints
     assert bytes(world.ask(call).framed) == OK
+
+
+def test_nothing_goes_to_the_other_place_when_the_time_is_over() -> None:
+    world, call = Fixture(dead()), a_call()
+    call.deadline = 0.0
+    with pytest.raises(GatewayError, match="no endpoint of pool 'p' is live"):
+        world.ask(call)
+    assert (world.channel.calls, call.variant, world.counts.all()) == ([], "", {})
+
+
+@pytest.mark.parametrize(("failure", "variant"), [(FULL, "first"), (BOOM, "fallback")], ids=repr)
+def test_the_variant_is_that_of_the_answer(failure: GatewayError, variant: str) -> None:
+    call = a_call()
+    call.variant = "first"
+    with pytest.raises(GatewayError):
+        Fixture(dead(), failure).ask(call)
+    assert call.variant == variant
+
+
+@pytest.mark.parametrize("spent", [False, True])
+def test_a_stream_goes_there_unless_its_client_heard_something(spent: bool) -> None:
+    async def main() -> None:
+        world, call = Fixture(dead()), a_stream()
+        assert call.exchange is not None
+        call.exchange.spent = spent
+        await world.policy(call, world.first.forward)
+        assert call.endpoint is world.other.endpoints[0]
+        assert world.channel.calls == [call]
+
+    if spent:
+        with pytest.raises(GatewayError, match="no endpoint"):
+            asyncio.run(main())
+    else:
+        asyncio.run(main())
+
+
+def test_what_must_not_be_sent_there_is_refused_there() -> None:
+    asked = []
+
+    async def prepare(pool: Pool, call: Call) -> None:
+        asked.append((pool.name, call.model, call.version))
+        if pool.name == "other":
+            raise invalid("not there")
+
+    spec = Spec(Target("other", model="small", version="latest"))
+    world, call = Fixture(dead(), spec=spec), an_inference("1")
+    call.prepare = prepare
+    with pytest.raises(GatewayError, match="no endpoint"):
+        world.ask(call)
+    assert asked == [("p", "m", "1"), ("other", "small", "3")]
+    assert world.channel.calls == []

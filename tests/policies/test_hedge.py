@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -11,7 +12,7 @@ from policies.hedge import LEAST_CALLS, Policy, Spec
 from routing.call import Call, Reply
 from routing.connectors.outcome import broken, from_status
 from routing.pool import Pool
-from tests.support.policies import Counts, some_services
+from tests.support.policies import Counts, a_stream, some_services
 from tests.support.pools import OK, a_call, a_pool, an_endpoint
 from transcoding.status import GatewayError, invalid
 
@@ -200,7 +201,10 @@ def test_what_uses_the_task_afterwards_is_not_cancelled() -> None:
     assert run(world, goes_on) == 0
 
 
-@pytest.mark.parametrize("why", ["not idempotent", "sequence", "not measured", "budget", "full queues", "all late"])
+@pytest.mark.parametrize(
+    "why",
+    ["not idempotent", "sequence", "stream", "not measured", "budget", "full queues", "all late", "no time left"],
+)
 def test_nothing_is_sent_twice(why: str) -> None:
     few = LEAST_CALLS - 1 if why == "not measured" else LEAST_CALLS
     world = Fixture((0.1, FIRST), (0.1, FIRST), budget=0.0 if why == "budget" else 1.0, seen=few)
@@ -212,9 +216,12 @@ def test_nothing_is_sent_twice(why: str) -> None:
             world.policy.failed(FULL)
         if why == "all late":
             world.policy.late[world.pool.endpoints[1]] += 1
-        return await world.ask(a_call(sequence="7" if why == "sequence" else ""))
+        call = a_stream() if why == "stream" else a_call(sequence="7" if why == "sequence" else "")
+        if why == "no time left":  # these channels keep no deadlines
+            call.deadline = time.monotonic() + 0.01
+        return await world.ask(call)
 
-    assert framed(run(world, ask)) == FIRST
+    assert framed(run(world, ask)) == (b"" if why == "stream" else FIRST)
     assert sum(world.sent) == 1
     assert world.counts[(HEDGES, "", "refused")] == (1 if why == "budget" else 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -12,7 +13,7 @@ from routing.call import Call, Reply
 from routing.connectors.outcome import Expired, broken, from_status
 from routing.pool import BUSY_MINIMUM, BUSY_SHARE, MAX_ATTEMPTS, Pool
 from tests.support.clock import Clock
-from tests.support.policies import Counts, some_services
+from tests.support.policies import Counts, a_stream, some_services
 from tests.support.pools import OK, ScriptedChannel, a_call, a_pool, an_endpoint
 from transcoding.status import Code, Fault, GatewayError, invalid
 
@@ -190,3 +191,46 @@ def test_a_client_that_goes_away_while_it_waits_ends_the_call() -> None:
         return task.cancelled() and world.sent == [1, 0]
 
     assert asyncio.run(run())
+
+
+def ask_stream(world: Fixture, *, spent: bool = False, first_by: float | None = None) -> Call:
+    async def main() -> Call:
+        call = a_stream()
+        assert call.exchange is not None
+        call.exchange.spent, call.exchange.limits.first_by = spent, first_by
+        await world.policy(call, world.pool.forward)
+        return call
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(("error", "idempotent"), [(DIED, True), (BOOM, True), (FULL, False)], ids=repr)
+def test_the_beginning_of_a_stream_is_tried_again_as_a_call_is(error: GatewayError, idempotent: bool) -> None:
+    world = Fixture((error,), (OK,), spec=Spec(idempotent=idempotent))
+    assert ask_stream(world).attempts == 2
+    assert world.sent == [1, 1]
+
+
+def test_a_stream_of_which_the_client_heard_something_is_not() -> None:
+    world = Fixture((FULL,), (OK,))
+    with pytest.raises(GatewayError):
+        ask_stream(world, spent=True)
+    assert world.sent == [1, 0]
+    assert world.clock.now == 1000.0
+
+
+def test_no_wait_is_longer_than_what_is_left_for_the_first_message() -> None:
+    slow = Spec(idempotent=True, backoff=60.0, max_backoff=60.0)
+    world = Fixture((BOOM,), (OK,), spec=slow)
+    with pytest.raises(GatewayError, match="boom"):
+        ask_stream(world, first_by=1000.0 + 1e-9)
+    assert (world.sent, world.clock.now) == ([1, 0], 1000.0)
+
+
+@pytest.mark.parametrize(("left", "sent"), [(0.0, [1, 0]), (-1.0, [1, 0]), (10.0, [1, 1])])
+def test_nothing_is_sent_again_past_the_deadline(left: float, sent: list[int]) -> None:
+    world, call = Fixture((BOOM,), (OK,)), a_call()
+    call.deadline = world.clock.now + left
+    with contextlib.suppress(GatewayError):
+        world.ask(call)
+    assert world.sent == sent

@@ -10,7 +10,7 @@ import pytest
 from config.pools import Outliers
 from routing.budget import TAU
 from routing.call import Call
-from routing.connectors.outcome import AllBroken, NoOther, NotLoaded, absent, broken, from_status
+from routing.connectors.outcome import AllBroken, NoOther, absent, broken, from_status
 from routing.endpoint import Endpoint
 from routing.pool import BUSY_MINIMUM, BUSY_SHARE, MAX_ATTEMPTS, REMEMBERED_CANDIDATES, Pool
 from tests.support.clock import Clock
@@ -336,43 +336,3 @@ def test_who_is_passed_over_is_asked_only_while_somebody_is() -> None:
     assert health.asked == 0
     health.out = 1
     assert {pool.choose(a_call()).address for _ in range(4)} == {"b:1"}
-
-
-def test_what_is_known_and_ready_nowhere_can_be_loaded() -> None:
-    for models, version, loadable in (
-        ({"m": {}}, "", True),
-        ({"m": {}}, "1", True),
-        ({"m": {"1": "UNAVAILABLE"}}, "1", True),
-        ({"m": {"1": "LOADING"}}, "", True),
-        ({"m": {"1": "READY", "2": "UNAVAILABLE"}}, "2", False),
-        ({"other": {}}, "", False),
-    ):
-        error = a_pool([an_endpoint("a:1", models)]).why_not("m", version)
-        assert isinstance(error, NotLoaded) is loadable, (models, version)
-
-
-def test_a_pool_waits_for_its_loader_and_hears_why_not() -> None:
-    async def run() -> None:
-        endpoint = an_endpoint("a:1", {"m": {}})
-        pool = a_pool([endpoint])
-        asked: list[str] = []
-
-        async def loader(call: Call, error: NotLoaded) -> None:
-            asked.append(call.model)
-            if len(asked) == 2:
-                endpoint.inventory = {"m": {"1": State("READY")}}
-                pool.changed()
-            if len(asked) == 3:
-                raise GatewayError(Code.UNAVAILABLE, "no room")
-
-        with pytest.raises(NotLoaded):
-            await pool.forward(a_call())
-        pool.loader = loader
-        assert (await pool.forward(a_call())).endpoint is endpoint
-        assert asked == ["m", "m"]
-        endpoint.inventory = {"m": {}}
-        pool.changed()
-        with pytest.raises(GatewayError, match="no room"):
-            await pool.forward(a_call())
-
-    asyncio.run(run())

@@ -7,8 +7,9 @@ from collections import Counter
 
 import pytest
 
+from config.pools import Outliers
 from routing.call import Call
-from routing.connectors.outcome import broken, from_status
+from routing.connectors.outcome import AllBroken, broken, from_status
 from routing.endpoint import Endpoint
 from routing.pool import Pool
 from routing.sequence_table import BUCKET, SequenceTable
@@ -226,3 +227,39 @@ def test_without_an_endpoint_for_the_model_the_answer_is_the_usual_one() -> None
     node = Node()
     with pytest.raises(GatewayError, match="unknown model: 'other' is not found"):
         node.workers[0].choose(a_request(start=True, model="other"))
+
+
+def break_model(pool: Pool, endpoint: Endpoint) -> None:
+    for _ in range(pool.health.spec.consecutive):
+        pool.health.failed(a_call(), endpoint, from_status(13, "boom"), pool.endpoints)
+    assert pool.health.out == 1
+
+
+def test_a_sequence_starts_where_calls_succeed_and_one_that_is_under_way_stays() -> None:
+    node = Node()
+    homes = {str(number): node.request(0, str(number), start=True) for number in range(40)}
+    pool = node.workers[0]
+    broken_one = homes["0"]
+    break_model(pool, broken_one)
+    for sequence, home in homes.items():
+        assert node.request(0, sequence) is home
+    assert broken_one not in {node.request(0, str(number), start=True) for number in range(100, 140)}
+
+
+def test_one_that_starts_again_leaves_an_endpoint_where_calls_fail_for_all_workers() -> None:
+    node = Node()
+    home = node.request(0, "42", start=True)
+    break_model(node.workers[0], home)
+    moved = node.request(0, "42", start=True)
+    assert moved is not home
+    assert node.request(1, "42").address == moved.address
+
+
+def test_none_starts_where_breakers_keep_everything_away() -> None:
+    pool = a_pool([an_endpoint("a:1", READY)], outliers=Outliers(consecutive=1, max_ejected=1.0, panic=0.0))
+    call = a_request("42", start=True)
+    asyncio.run(pool.forward(call))
+    pool.health.failed(a_call(), pool.endpoints[0], from_status(13, "boom"), pool.endpoints)
+    asyncio.run(pool.forward(a_request("42")))
+    with pytest.raises(AllBroken):
+        asyncio.run(pool.forward(a_request("42", start=True)))

@@ -11,6 +11,7 @@ parameter that begins with `triton_` is refused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
@@ -22,7 +23,9 @@ from transcoding.oip_json_reply import encode_error, layout_of, visible_paramete
 from transcoding.status import GatewayError, invalid
 from transcoding.tensor import layout
 
-__all__ = ["decode_request", "encode_error", "encode_reply", "sequence_of"]
+SEQUENCING = ("sequence_id", "sequence_start", "sequence_end")
+
+__all__ = ["decode_request", "encode_error", "encode_reply", "sequence_of", "sequencing_of"]
 
 
 def decode_request(body: Content, model: str, version: str, signature: ModelSignature) -> InferRequest:
@@ -49,19 +52,23 @@ def decode_request(body: Content, model: str, version: str, signature: ModelSign
     return request
 
 
-def sequence_of(body: Content) -> str:
-    """The sequence that a body names, before it is known whose inputs the rest are; "" for none, and for a body that
-    `decode_request` will refuse."""
+def sequencing_of(body: Content) -> dict[str, Any]:
+    """What a body says of a sequence, `sequence_id`, `sequence_start` and `sequence_end`, before it is known whose
+    inputs the rest are; nothing for a body that `decode_request` will refuse."""
     try:
         document = loads(body)
     except GatewayError:
-        return ""
+        return {}
     if type(document) is not dict:
-        return ""
+        return {}
     nested = document.get("parameters")
-    value = document.get("sequence_id")
-    if type(nested) is dict:
-        value = nested.get("sequence_id", value)
+    both = {**document, **nested} if type(nested) is dict else document
+    return {name: both[name] for name in SEQUENCING if name in both}
+
+
+def sequence_of(parameters: Mapping[str, Any]) -> str:
+    """The sequence that these name, "" for none."""
+    value = parameters.get("sequence_id")
     return str(value) if value and type(value) in (int, str) else ""
 
 

@@ -191,10 +191,8 @@ class TestAbandoned:
         monkeypatch.setattr(server, "stream", silent)
 
         async def main() -> None:
-            generation = self.a_generation(plane)
-            await generation.start(None)
             async with asyncio.timeout(0.1):
-                await generation.events()
+                await self.a_generation(plane).start(None)
 
         with pytest.raises(TimeoutError):
             plane.run(main)

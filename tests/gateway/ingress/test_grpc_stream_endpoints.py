@@ -12,7 +12,6 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.support.build import interpreted_only
 from tests.support.data_plane import PlaneThread, a_plane, a_route, a_state
 from tests.support.deadline import until
 from tests.support.model_server import (
@@ -130,24 +129,6 @@ class TestEndpoints:
                 both = {request.parameters["sequence_id"].int64_param for request in each.called("streamed")}
                 assert both - {0} == unary
                 assert unary
-            plane.wait_idle()
-
-    @interpreted_only
-    def test_a_choice_that_changes_while_it_is_opened(self, server: ModelServer, monkeypatch: Any) -> None:
-        with model_server(stream=STREAM) as other, a_plane(server.address, other.address) as plane:
-            talk = Talk(plane)
-            talk.say(request_of(numbers=[1]))
-            assert said(talk.hear()[0]) == [1]
-            pool = plane.plane.snapshot.pools["p"]
-            used = next(each for each in pool.endpoints if each.outcomes)
-            unused = next(each for each in pool.endpoints if each is not used)
-            choices = [unused, used]
-            monkeypatch.setattr(pool, "choose", lambda call: choices.pop(0))
-            numbered = request_of(numbers=[2])
-            numbered.parameters["sequence_id"].int64_param = 5
-            talk.say(numbered)
-            assert [said(each) for each in talk.rest()] == [[2]]
-            assert unused.outcomes == {}
             plane.wait_idle()
 
     def test_the_route_chooses_the_version(self, server: ModelServer) -> None:

@@ -223,8 +223,8 @@ class TestOperations:
         def broken(*_: object) -> None:
             raise KeyError("a bug")
 
-        monkeypatch.setattr(plane.plane.guard, "check_outputs", broken)
-        answer = plane.post(INFER, DOCUMENT | {"outputs": [{"name": "OUTPUT0"}]})
+        monkeypatch.setattr(plane.plane.guard, "check_classified", broken)
+        answer = plane.post(INFER, DOCUMENT | {"outputs": [{"name": "OUTPUT0", "parameters": {"classification": 1}}]})
         assert (answer.status, answer.error) == (500, "internal error")
         assert "a bug" in caplog.text
         assert plane.codes()["INTERNAL"] >= 1

@@ -1,98 +1,131 @@
-"""Requests on a stream are load until they end, and tell of the endpoint's health one by one."""
+"""Whose response it is, and which stream takes a request."""
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 
-from config.pools import Outliers
-from gateway.ingress.upstream import Upstream
-from routing.call import Call
-from routing.connectors.outcome import from_status
-from routing.pool import Pool
-from tests.support.clock import Clock
-from tests.support.pools import a_pool, an_endpoint
-from transcoding.message import Buffer
-from transcoding.methods import BY_NAME
-from transcoding.status import GatewayError
-
-BOOM = from_status(13, "boom")
+from gateway.ingress.grpc_request import StreamRequest
+from gateway.ingress.upstream import Upstream, Upstreams, unanswered
+from routing.endpoint import Endpoint
+from tests.support.stream_session import Attempt, Session, StreamChannel, a_request
+from transcoding.status import Code
 
 
-class Attempt:
-    def __init__(self) -> None:
-        self.sent: list[object] = []
-
-    def send(self, message: object) -> None:
-        self.sent.append(message)
-
-
-class Session:
-    def __init__(self) -> None:
-        self.heard: list[object] = []
-
-    def response(self, upstream: Upstream, message: Buffer) -> None:
-        self.heard.append(bytes(message))
-
-    def upstream_ended(self, upstream: Upstream, error: GatewayError | None) -> None:
-        self.heard.append(error)
-
-    def progress(self) -> None:
-        self.heard.append("progress")
-
-
-def a_request() -> Call:
-    return Call(BY_NAME["ModelStreamInfer"], "m", "", ())
-
-
-def an_upstream(clock: Clock) -> tuple[Upstream, Pool]:
-    pool = a_pool([an_endpoint("a:1"), an_endpoint("b:1")], outliers=Outliers(consecutive=2), clock=clock)
-    upstream = Upstream(Session(), pool, a_request())
-    upstream.endpoint = pool.endpoints[0]
+def an_upstream(session: Session | None = None) -> Upstream:
+    upstream = Upstream(session or Session(), Endpoint("a:1", StreamChannel()))
     upstream.attempt = Attempt()  # type: ignore[assignment]
-    return upstream, pool
+    return upstream
 
 
-def test_requests_are_load_until_they_are_released() -> None:
-    upstream, pool = an_upstream(Clock())
-    for _ in range(3):
-        upstream.send(a_request(), [b"x"])
-    assert upstream.outstanding == pool.endpoints[0].in_flight == 3
-    upstream.release(2, "ok")
-    upstream.release(1, None)
-    assert upstream.outstanding == pool.endpoints[0].in_flight == 0
-    assert pool.endpoints[0].outcomes == {"ok": 2}
+def waiting(upstream: Upstream, *ids: str) -> list[StreamRequest]:
+    requests = [a_request(Session(), id) for id in ids]
+    for request in requests:
+        upstream.add(request)
+    return requests
 
 
-def test_errors_in_a_stream_take_the_endpoint_out_and_the_next_stream_brings_it_back() -> None:
-    clock = Clock()
-    upstream, pool = an_upstream(clock)
-    for _ in range(2):
-        upstream.send(a_request(), [b"x"])
-    for _ in range(2):
-        upstream.judge(BOOM)
-        upstream.release(1, "model")
-    assert pool.health.out == 1
-    clock.now += 5
-    probe = a_request()
-    pool.health.sent(probe, pool.endpoints[0])
-    upstream.send(probe, [b"x"])
-    upstream.judge(None)
-    assert pool.health.out == 0
+def test_responses_are_told_apart_by_their_ids_and_else_by_order() -> None:
+    upstream = an_upstream()
+    first, a, second, b = waiting(upstream, "", "a", "", "b")
+    assert upstream.outstanding == 4
+    assert [upstream.of(each) for each in ("b", "", "a")] == [b, first, a]
+    upstream.remove(first)
+    assert upstream.of("") is second
+    assert upstream.outstanding == 3
+
+
+def test_an_endpoint_that_repeats_no_ids_answers_the_first() -> None:
+    upstream = an_upstream()
+    a, _ = waiting(upstream, "a", "b")
+    assert upstream.of("") is a
+    assert an_upstream().of("") is None
+
+
+def test_all_that_wait_are_lost_with_it() -> None:
+    upstream = an_upstream()
+    requests = waiting(upstream, "a", "", "b")
+    assert {*upstream.clear()} == {*requests}
+    assert (upstream.outstanding, upstream.shares("a")) == (0, False)
 
 
 def test_what_the_endpoint_says_goes_to_the_session() -> None:
-    upstream, _ = an_upstream(Clock())
+    session = Session()
+    upstream = an_upstream(session)
     upstream.message_received(b"m")
     upstream.upstream_writable()
     upstream.stream_ended(None)
-    session = upstream._session
-    assert isinstance(session, Session)
     assert session.heard == [b"m", "progress", None]
 
 
-@pytest.mark.parametrize("error", [BOOM, None], ids=repr)
-def test_judging_does_not_release(error: GatewayError | None) -> None:
-    upstream, pool = an_upstream(Clock())
-    upstream.send(a_request(), [b"x"])
-    upstream.judge(error)
-    assert pool.endpoints[0].in_flight == 1
+def test_it_takes_no_requests_once_it_closes() -> None:
+    async def main() -> None:
+        upstreams, endpoint = Upstreams(Session(), b"", None), Endpoint("a:1", StreamChannel())
+        first = await upstreams.at(endpoint)
+        assert await upstreams.at(endpoint) is first
+        first.close()
+        assert first.attempt.half_closed  # type: ignore[attr-defined]
+        assert await upstreams.at(endpoint) is not first
+        assert len(upstreams.open) == 2
+
+    asyncio.run(main())
+
+
+def test_two_that_open_a_stream_at_once_share_it() -> None:
+    async def main() -> None:
+        channel = StreamChannel(slow=True)
+        upstreams, endpoint = Upstreams(Session(), b"", None), Endpoint("a:1", channel)
+        one, two = await asyncio.gather(upstreams.at(endpoint), upstreams.at(endpoint))
+        assert one is two
+        assert [attempt.cancelled for attempt in channel.attempts] == [False, True]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("id", "sequence", "others", "limbo", "waits"),
+    [
+        ("", "", 0, 0, False),
+        ("", "", 1, 0, True),
+        ("x", "", 1, 0, False),
+        ("", "", 0, 1, True),
+        ("x", "", 0, 1, False),
+        ("x", "7", 0, 1, True),
+        ("x", "7", 1, 0, False),
+    ],
+)
+def test_what_could_be_taken_for_another_waits(id: str, sequence: str, others: int, limbo: int, waits: bool) -> None:
+    upstreams = Upstreams(Session(), b"", None)
+    here, elsewhere = an_upstream(), an_upstream()
+    upstreams.open += [here, elsewhere]
+    waiting(elsewhere, *["o"] * others)
+    waiting(here, "h")
+    upstreams.limbo = limbo
+    assert upstreams.must_wait(a_request(Session(), id, sequence), here) is waits
+
+
+@pytest.mark.parametrize(
+    ("request_", "others", "limbo", "alone"),
+    [
+        ({"id": ""}, [], 0, True),
+        ({"id": ""}, ["x"], 0, False),
+        ({"id": ""}, [], 1, False),
+        ({"id": "x"}, ["", "y"], 1, True),
+        ({"id": "x"}, ["x"], 0, False),
+        ({"id": "x", "sequence": "7"}, ["y"], 0, False),
+    ],
+)
+def test_what_may_be_sent_after_the_others(request_: Any, others: list[str], limbo: int, alone: bool) -> None:
+    upstreams = Upstreams(Session(), b"", None)
+    upstream = an_upstream()
+    upstreams.open.append(upstream)
+    waiting(upstream, *others)
+    upstreams.limbo = limbo
+    assert upstreams.alone(a_request(Session(), **request_)) is alone
+
+
+def test_an_end_without_the_answers_names_the_endpoint() -> None:
+    error = unanswered("a:1")
+    assert (error.code, error.executed, "a:1" in error.message) == (Code.UNAVAILABLE, True, True)

@@ -187,4 +187,11 @@ def test_errors_are_the_same_object() -> None:
     ],
 )
 def test_the_sequence_of_a_body(body: bytes, sequence: str) -> None:
-    assert generate.sequence_of(body) == sequence
+    assert generate.sequence_of(generate.sequencing_of(body)) == sequence
+
+
+def test_what_a_body_says_of_its_sequence() -> None:
+    body = (
+        b'{"sequence_id": 1, "sequence_start": true, "x": 2, "parameters": {"sequence_id": 3, "sequence_end": false}}'
+    )
+    assert generate.sequencing_of(body) == {"sequence_id": 3, "sequence_start": True, "sequence_end": False}

@@ -1,4 +1,4 @@
-"""A pool whose endpoint answers that it has not what its inventory says."""
+"""What a pool does about models that are loaded nowhere, and endpoints that lack what they should have."""
 
 from __future__ import annotations
 
@@ -18,6 +18,46 @@ READY = {"m": {"1": "READY"}}
 
 def forward(pool: Pool) -> bytes:
     return bytes(asyncio.run(pool.forward(a_call())).framed)
+
+
+def test_what_is_known_and_ready_nowhere_can_be_loaded() -> None:
+    for models, version, loadable in (
+        ({"m": {}}, "", True),
+        ({"m": {}}, "1", True),
+        ({"m": {"1": "UNAVAILABLE"}}, "1", True),
+        ({"m": {"1": "LOADING"}}, "", True),
+        ({"m": {"1": "READY", "2": "UNAVAILABLE"}}, "2", False),
+        ({"other": {}}, "", False),
+    ):
+        error = a_pool([an_endpoint("a:1", models)]).why_not("m", version)
+        assert isinstance(error, NotLoaded) is loadable, (models, version)
+
+
+def test_a_pool_waits_for_its_loader_and_hears_why_not() -> None:
+    async def run() -> None:
+        endpoint = an_endpoint("a:1", {"m": {}})
+        pool = a_pool([endpoint])
+        asked: list[str] = []
+
+        async def loader(call: Call, error: NotLoaded) -> None:
+            asked.append(call.model)
+            if len(asked) == 2:
+                endpoint.inventory = {"m": {"1": State("READY")}}
+                pool.changed()
+            if len(asked) == 3:
+                raise GatewayError(Code.UNAVAILABLE, "no room")
+
+        with pytest.raises(NotLoaded):
+            await pool.forward(a_call())
+        pool.loader = loader
+        assert (await pool.forward(a_call())).endpoint is endpoint
+        assert asked == ["m", "m"]
+        endpoint.inventory = {"m": {}}
+        pool.changed()
+        with pytest.raises(GatewayError, match="no room"):
+            await pool.forward(a_call())
+
+    asyncio.run(run())
 
 
 class TestStaleInventory:
