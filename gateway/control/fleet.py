@@ -60,7 +60,7 @@ class Configurations(Protocol):
 
 class Fleet:
     """All endpoints of all pools. `moved` is called with the address of an endpoint whose page has other models than
-    before. Scrapers live in the event loop that `run` runs in."""
+    before, or is gone. Scrapers live in the event loop that `run` runs in."""
 
     def __init__(
         self,
@@ -177,6 +177,7 @@ class Fleet:
             self._pages(source.address, source.settings.path),
             entry.own,
             taken,
+            lambda: self._moved(entry.address),
             self._metrics,
             self._turns,
             self._budget,

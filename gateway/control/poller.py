@@ -135,7 +135,9 @@ class EndpointPoller:
         self._wanted.clear()
         now = asyncio.get_running_loop().time()
         if not asked and now < self._index_due and self._paged(self.endpoint.address) and self.inventory.settled:
-            return await self._client.live(self._readiness.timeout)
+            poll = await self._client.live(self._readiness.timeout)
+            if not (poll.live and poll.renewed):
+                return poll
         poll = await self._client.poll(self._readiness.timeout)
         self._index_due = now + HEARTBEAT if poll.models is not None else 0.0
         return poll

@@ -38,7 +38,8 @@ class Client(Protocol):
 
 class Scraper:
     """Reads the page of one endpoint. After each, `taken` gets the models whose load is not as it was, the time of the
-    page and whether other models are on it than before.
+    page and whether other models are on it than before. `lost` is
+    called when there is no page where there was one.
 
     `own` tells what this node has in flight at the endpoint, by model version, without those that have nothing.
     """
@@ -50,6 +51,7 @@ class Scraper:
         client: Client,
         own: Callable[[], Mapping[Key, float]],
         taken: Callable[[set[Key], float, bool], None],
+        lost: Callable[[], None],
         metrics: Metrics,
         turns: asyncio.Semaphore,
         budget: Budget,
@@ -64,6 +66,7 @@ class Scraper:
         self._client = client
         self._own = own
         self._taken = taken
+        self._lost = lost
         self._metrics = metrics
         self._turns = turns
         self._budget = budget
@@ -141,6 +144,8 @@ class Scraper:
 
     def _fail(self, result: str, text: str) -> float:
         self._count(result)
+        if self.healthy:
+            self._lost()
         self.failure = text
         pause = self._pace.failed()
         if self._pace.failures == FAILURES_TOLD and not self._told:
