@@ -65,6 +65,7 @@ class EndpointPoller:
         changed: Callable[[], None],
         metrics: Metrics,
         paged: Callable[[str], bool],
+        polled: Callable[[str, str, bool], None],
     ) -> None:
         self.endpoint = endpoint
         self.inventory = Inventory(endpoint.address, settings.readiness)
@@ -74,6 +75,7 @@ class EndpointPoller:
         self._slots = slots
         self._changed = changed
         self._paged = paged
+        self._told = polled
         self._index_due = 0.0
         labels = (pool, endpoint.address)
         self._ready = metrics.gauge("penstock_endpoint_ready", labels)
@@ -156,6 +158,7 @@ class EndpointPoller:
             )
         if changed:
             self._changed()
+        self._told(self._pool, state.address, poll.live)
 
 
 class PoolPollers:
@@ -226,7 +229,8 @@ class PoolPollers:
 
 class Pollers:
     """The pollers of all pools. An endpoint in two pools is polled for each, by that pool's settings. `sources` are
-    those of the pools that do not say themselves where their endpoints are."""
+    those of the pools that do not say themselves where their endpoints are. `polled` is told how each poll ended: pool,
+    address, and whether the server was live."""
 
     def __init__(
         self,
@@ -236,12 +240,13 @@ class Pollers:
         client: Callable[[str], Client] = TritonClient,
         paged: Callable[[str], bool] = lambda address: False,
         sources: Mapping[str, Source] | None = None,
+        polled: Callable[[str, str, bool], None] = lambda pool, address, live: None,
     ) -> None:
         slots = asyncio.Semaphore(CONCURRENT_POLLS)
 
         def follow(name: str, pool: Pool) -> PoolPollers:
             def made(one: Endpoint) -> EndpointPoller:
-                return EndpointPoller(name, one, pool, client(one.address), slots, changed, metrics, paged)
+                return EndpointPoller(name, one, pool, client(one.address), slots, changed, metrics, paged, polled)
 
             return PoolPollers(name, (sources or {}).get(name) or source_of(pool), made, changed)
 

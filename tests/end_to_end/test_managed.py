@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -89,6 +90,34 @@ def test_nothing_outlives_a_gateway_that_is_killed(repository: Path) -> None:
         until(lambda: not any(map(alive, pids)))
     finally:
         one.stop()
+
+
+def test_a_triton_that_stands_still_is_replaced(repository: Path) -> None:
+    pool = {"managed": managed(repository, replicas=2, hung_after="2s", drain_timeout="1s")}
+    route = {"name": "all", "match": {"model": "*"}, "to": "tritons", "policies": [RETRY]}
+    pool["readiness"] = {"interval": "200ms", "timeout": "300ms"}
+    one = gateway(pool, settings={"routes": [route]})
+    place(one, one.config["pools"]["tritons"])
+    with one:
+        until(lambda: metric(one, "penstock_endpoint_ready") == 2)
+        before = tritons_of(one)
+        with Hammer(one.address, lambda: "simple") as load:
+            until(lambda: load.outcomes["ok"] > 50)
+            victim = next(iter(before))
+            os.kill(victim, signal.SIGSTOP)
+            until(lambda: not alive(victim))
+            until(lambda: metric(one, "penstock_managed_replicas", state="ready") == 2)
+            until(lambda: metric(one, "penstock_endpoint_ready") == 2)
+            done = load.outcomes["ok"]
+            until(lambda: load.outcomes["ok"] > done + 100)
+        assert load.failures == {}
+        assert len(tritons_of(one)) == 2
+        assert metric(one, "penstock_managed_ends_total", cause="hung") == 1
+        replicas = json.loads(one.admin("/v1/fleet")[1])["pools"]["tritons"]["replicas"]
+        (told,) = [each for each in replicas if each["ends"]]
+        assert told["last_end"].startswith("it runs, but has not answered for 2 s")
+        assert (told["state"], told["reason"]) == ("ready", None)
+        assert "a Triton ended, did not come up, or hung" in one.log.read_text()
 
 
 def test_a_crash_loop_leaves_the_other_pool_alone(repository: Path, tmp_path: Path) -> None:
