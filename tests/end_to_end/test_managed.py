@@ -17,6 +17,7 @@ from tests.support.gateway_process import alive, roles
 from tests.support.hammer import Hammer
 from tests.support.managed_tritons import gateway, managed, metric, tritons_of
 from tests.support.model_repository import write_repository
+from tests.support.processes import _all
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
@@ -26,6 +27,14 @@ RETRY = {"kind": "retry", "idempotent": True, "attempts": 3, "min_per_second": 1
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     return write_repository(tmp_path / "models", ["simple"])
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def zombies_of(parent: int) -> list[int]:
+    return [pid for pid, fields in _all() if fields[0] == "Z" and int(fields[1]) == parent]
 
 
 def place(gateway: Gateway, pool: dict[str, Any]) -> None:
@@ -75,8 +84,12 @@ def test_control_that_is_killed_costs_no_request_and_no_triton(two: Gateway) -> 
         until(lambda: load.outcomes["ok"] > done + 50)
     assert load.failures == {}
     assert tritons_of(two) == before
-    os.kill(next(iter(before)), signal.SIGKILL)  # the new control watches what it took over
+    victim = next(iter(before))
+    assert parent_of(victim) == two.process.pid
+    os.kill(victim, signal.SIGKILL)  # the new control watches what it took over
     until(lambda: len(tritons_of(two)) == 2 and tritons_of(two) != before)
+    until(lambda: not Path(f"/proc/{victim}").exists())
+    until(lambda: zombies_of(two.process.pid) == [])
 
 
 def test_nothing_outlives_a_gateway_that_is_killed(repository: Path) -> None:
