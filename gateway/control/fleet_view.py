@@ -94,6 +94,20 @@ def _work(board: LoadBoard, slot: int, now: float) -> float:
     return board.seconds(slot) + others
 
 
+def waits(counters: Mapping[str, Mapping[Labels, float]], pool: str) -> dict[str, Any]:
+    """Of a pool whose models are loaded on demand: the calls that came, those that had to wait for their model, by how
+    that ended, and the share of those that had not; null before the first call."""
+    waited = {
+        labels[1]: round(count) for labels, count in counters.get("penstock_model_waits_total", {}).items()
+        if labels[0] == pool
+    }  # fmt: skip
+    sent = counters.get("penstock_upstream_requests_total", {}).items()
+    calls = round(sum(count for labels, count in sent if labels[0] == pool))
+    calls += sum(count for result, count in waited.items() if result != "loaded")  # these were sent nowhere
+    rate = 1 - sum(waited.values()) / calls if calls else None
+    return {"calls": calls, "waits": waited, "hit_rate": rate}
+
+
 def gauges(fleet: Fleet, pools: Pools) -> dict[str, dict[Labels, float]]:
     """Queue depth and service time of the model versions that have been asked for, as many as the families may have."""
     depths: dict[Labels, float] = {}

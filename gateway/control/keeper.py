@@ -94,7 +94,10 @@ class Keeper:
 
     def describe(self) -> dict[str, Any]:
         """For `GET /v1/fleet`."""
-        return {"replicas": self.managed.describe()} if self.managed is not None else {}
+        told: dict[str, Any] = {"replicas": self.managed.describe()} if self.managed is not None else {}
+        if self._mode == "on_demand":
+            told["models_on_demand"] = self.on_demand.describe()
+        return told
 
     def troubles(self) -> list[str]:
         """What is wrong with its Tritons and models, one sentence each."""

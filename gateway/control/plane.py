@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.schema import Config, Route
 from gateway.control.fleet import Fleet
-from gateway.control.fleet_view import describe, gauges
+from gateway.control.fleet_view import describe, gauges, waits
 from gateway.control.keeper import Keepers
 from gateway.control.managed import Ground
 from gateway.control.poller import Client, Pollers
@@ -220,6 +220,8 @@ class Plane:
         view = describe(self.fleet, self._pools, pool, model, monotonic())
         for name, told in view["pools"].items():
             told.update(self.keepers.describe(name))
+            if "models_on_demand" in told:
+                told["models_on_demand"].update(waits(self._totals.values().counters, name))
         return view
 
     def explain(self, question: Question) -> dict[str, Any]:
