@@ -229,7 +229,8 @@ def report(outcome: Outcome) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play with each number of Tritons, and print. 1 if something failed otherwise than by its deadline, or an endpoint had too many models."""
+    """Play with each number of Tritons, and print. 1 if something failed otherwise than by its deadline, or an endpoint
+    had too many models."""
     parser = argparse.ArgumentParser(prog="python -m loadtests.on_demand", description=__doc__)
     default = Traffic()
     for name in ("models", "room", "seed"):

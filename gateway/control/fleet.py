@@ -213,6 +213,7 @@ class Fleet:
                 model = entry.model(key)
                 if shape is not None and model is not None:
                     model.shape = shape
+                    entry.ensembles.learn(key, shape)
         finally:
             entry.configuring = False
             entry.configure_at = self._clock() + CONFIGURATION_PAUSE

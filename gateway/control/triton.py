@@ -13,6 +13,7 @@ import grpc
 import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from gateway.control.ensembles import read_ensemble
 from gateway.control.inventory import Poll
 from gateway.control.liveness import NotLive, Probe
 from gateway.control.load import Shape
@@ -68,7 +69,7 @@ class TritonClient:
         except grpc.aio.AioRpcError as error:
             _log.debug("the configuration of %s is not known: %s", model, _reason("ModelConfig", error, timeout))
             return None
-        return read_shape(answer.config)
+        return read_ensemble(answer.config) if answer.config.ensemble_scheduling.step else read_shape(answer.config)
 
     def _stub(self) -> Any:
         if self._channel is None:
