@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, KeysView, Mapping
-from time import monotonic
+from time import monotonic, process_time
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -138,8 +138,11 @@ class Fleet:
         """Wake the scrapers of endpoints that begin to work, until cancelled; then stop reading pages. Raises what a
         scraper raised, a bug: better a new control than an endpoint whose load nobody knows."""
         try:
+            settled = monotonic(), process_time()
             while self._failure is None:
-                self._budget.settle(LOOK_AROUND)
+                now = monotonic(), process_time()
+                self._budget.settle(max(now[0] - settled[0], LOOK_AROUND / 2), now[1] - settled[1])
+                settled = now
                 for entry in self.entries.values():
                     if entry.scraper is not None and entry.scraper.quiet and entry.busy:
                         entry.scraper.wake()

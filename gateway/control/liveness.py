@@ -30,6 +30,9 @@ YES = b"\x08\x01"
 EXITING = "Server exiting"
 """What Triton says from SIGTERM on (src/grpc/grpc_server.cc)."""
 MOST_BYTES = 1024
+LAZY = 2.0
+"""Seconds that an acknowledgement may wait for the next question: a gRPC server sends a PING with each answer, and to
+acknowledge each at once would be as many writes again."""
 LIMITS = Http2Limits(stream_window=65_535)
 
 
@@ -96,6 +99,7 @@ class _Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._h2 = ClientConnection(LIMITS, self._loop.time)
         self._transport: Transport | None = None
+        self._later: asyncio.TimerHandle | None = None
 
     @property
     def open(self) -> bool:
@@ -124,15 +128,21 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._h2.receive(data)
-        self._flush()
         if self._h2.closed:
+            self._flush()
             self.close()
+        elif self._h2.outgoing and self._later is None:
+            self._later = self._loop.call_later(LAZY, self._flush)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._h2.connection_lost()
+        self._flush()
 
     def _flush(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         if self._h2.outgoing and self._transport is not None:
             self._transport.write(b"".join(self._h2.outgoing))
             self._h2.outgoing.clear()

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from config.schema import Endpoint, Pool
 from gateway.control.inventory import Inventory, Poll
+from gateway.control.pace import on_grid
 from gateway.control.triton import TritonClient
 from gateway.telemetry.metrics import Metrics
 from gateway.world import EndpointState
@@ -91,8 +92,9 @@ class EndpointPoller:
         try:
             while True:
                 await self._round()
-                await asyncio.sleep(SHORTEST_GAP)
-                await self._wait_interval()
+                now = asyncio.get_running_loop().time()
+                await asyncio.sleep(on_grid(now + SHORTEST_GAP) - now)
+                await self._wait_interval(now)
         finally:
             self._ready.value = 0
             async with self._end:
@@ -116,10 +118,10 @@ class EndpointPoller:
         async with self._end:
             await self._end.wait_for(lambda: self._ended > 0)
 
-    async def _wait_interval(self) -> None:
+    async def _wait_interval(self, since: float) -> None:
         interval = self._readiness.interval * random.uniform(1 - JITTER, 1 + JITTER)
         try:
-            async with asyncio.timeout(max(0.0, interval - SHORTEST_GAP)):
+            async with asyncio.timeout_at(on_grid(since + interval)):
                 await self._wanted.wait()
         except TimeoutError:
             pass  # the interval is over

@@ -12,14 +12,12 @@ from typing import Protocol
 from config.schema import Metrics as Settings
 from gateway.control.load import EndpointLoad
 from gateway.control.metrics_page import Gpu, Key, PageError, Reader
-from gateway.control.pace import Budget, Pace
+from gateway.control.pace import GRID, Budget, Pace, on_grid
 from gateway.control.page_client import NoPage
 from gateway.telemetry.metrics import Metrics
 
 JITTER = 0.1
 """The share of a pause by which it varies, so that the pages of many endpoints spread out."""
-GRID = 0.025
-"""Seconds between the moments at which looks begin: the process wakes up for several at once, which costs less."""
 FAILURES_TOLD = 3
 """Failures in a row that are worth a line in the log."""
 
@@ -105,7 +103,7 @@ class Scraper:
     async def _rest(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         sleep = self._sleep = loop.create_future()
-        timer = loop.call_at(round((loop.time() + seconds) / GRID) * GRID, _wake, sleep)
+        timer = loop.call_at(on_grid(loop.time() + seconds - GRID / 2), _wake, sleep)
         try:
             await sleep
         finally:

@@ -81,6 +81,7 @@ class Bench:
 
 @pytest.fixture(autouse=True)
 def _fine_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.control.pace.GRID", 0.001)
     monkeypatch.setattr(module, "GRID", 0.001)
 
 
