@@ -10,8 +10,8 @@ less."""
 NODE_SHARE = 0.085
 """The most of a core that control may take for the polling of all endpoints."""
 LOOK_CPU = 150e-6
-"""Seconds that a look takes at most, on a slow machine, but for the reading: sockets, timers, turns of the loop. Nobody
-measures it alone; it bounds what of control's CPU time is put down to looks."""
+"""Seconds that a look takes at most, on a slow machine, beside twice what it takes to understand the page: sockets,
+timers, turns of the loop. Nobody measures it alone; it bounds what of control's CPU time is put down to looks."""
 SLOWEST_STRETCH = 50.0
 BUDGET_FADE = 2.0
 QUIET = 5.0
@@ -82,8 +82,8 @@ class Budget:
         self._wanted = 0.0
 
     def spend(self, cpu: float) -> None:
-        """A page took so many seconds to read, without what every look takes."""
-        self._most += cpu + LOOK_CPU
+        """A page took so many seconds to understand."""
+        self._most += 2 * cpu + LOOK_CPU
 
     def settle(self, elapsed: float, cpu: float) -> None:
         """Adjust `stretch`, `elapsed` seconds after the last time, in which this process had so many seconds of CPU."""
