@@ -1,4 +1,5 @@
-"""The first process: starts control and the workers, starts them again when they end, and passes signals on.
+"""The first process: starts control and the workers, starts them again when they end, passes signals on, and reaps what
+those leave behind.
 
 It does nothing else, and imports little, so that there is little in it that can fail. Children are started by exec,
 never by a bare fork, in process groups of their own: Ctrl-C reaches the supervisor alone, which ends them in order.
@@ -20,6 +21,7 @@ from typing import Any
 import msgspec
 
 from config.schema import Drain
+from gateway import orphans
 from gateway.backoff import Backoff
 from gateway.lifeline import Exit
 from gateway.tasks import spawn
@@ -149,6 +151,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Run until stopped. Returns 0 if all workers drained, else 1."""
+        self._adopt_orphans()
         keepers = {child: spawn(child.keep(), f"keeper of {child.name}") for child in (self._control, *self._workers)}
         await self._stop.wait()
         await self._end([keepers[child] for child in self._workers], keepers[self._control])
@@ -160,6 +163,13 @@ class Supervisor:
             _log.error("killed, did not end in time: %s", ", ".join(killed))
         drained = all(child.code in (Exit.OK, -signal.SIGTERM) for child in self._workers)
         return Exit.OK if drained and not killed and not self._failed else Exit.FAILED
+
+    def _adopt_orphans(self) -> None:
+        try:
+            orphans.adopt()
+        except OSError as error:
+            _log.warning("orphans are left to the init of this system: %s", error)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, orphans.reap)
 
     def _fail(self, child: Child) -> None:
         _log.error("%s cannot open its port; giving up", child.name)

@@ -2,7 +2,7 @@
 # load generator and fewer peers serve. More choices: make bench BENCH="--only small_json --rounds 5".
 BENCH_STAMP := $(VENV)/.bench-installed
 
-.PHONY: bench bench-quick bench-routing simulate
+.PHONY: bench bench-quick bench-routing bench-on-demand simulate
 
 $(BENCH_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
@@ -16,6 +16,9 @@ bench-quick: triton $(BENCH_STAMP) compile-if-possible ## The same in less than 
 
 bench-routing: triton $(BENCH_STAMP) compile-if-possible ## Which Triton is chosen, beside Envoy: some five minutes
 	$(BIN)/python -m loadtests.routing $(BENCH)
+
+bench-on-demand: triton ## Twenty models in room for four, on one real Triton and on two: some three minutes
+	$(BIN)/python -m loadtests.on_demand $(BENCH)
 
 simulate: install ## Choices on paper: the pickers before modelled Tritons, some ten minutes
 	$(BIN)/python -m loadtests.simulate $(SIMULATE)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.schema import Config, Route
 from gateway.control.fleet import Fleet
-from gateway.control.fleet_view import describe, gauges
+from gateway.control.fleet_view import describe, gauges, waits
 from gateway.control.keeper import Keepers
 from gateway.control.managed import Ground
 from gateway.control.poller import Client, Pollers
@@ -92,7 +92,9 @@ class Plane:
             config, self._metrics, self.withdrawals, self._told, self.refresh, ground, self.fleet.gpu_memory
         )
         sources = {**self.keepers.sources(), **(sources or {})}
-        self._pollers = Pollers(config.pools, self._changed, self._metrics, client, self.fleet.paged, sources)
+        self._pollers = Pollers(
+            config.pools, self._changed, self._metrics, client, self.fleet.paged, sources, self.keepers.polled
+        )
         self._workers = {index: _Worker() for index in range(workers)}
         self._publishers: list[Callable[[World], None]] = []
         self._pools: dict[str, tuple[EndpointState, ...]] = {}
@@ -215,7 +217,12 @@ class Plane:
 
     def fleet_view(self, pool: str, model: str) -> dict[str, Any]:
         """All endpoints of one pool or, for "", of all; with one model or, for "", all of them. For `/v1/fleet`."""
-        return describe(self.fleet, self._pools, pool, model, monotonic())
+        view = describe(self.fleet, self._pools, pool, model, monotonic())
+        for name, told in view["pools"].items():
+            told.update(self.keepers.describe(name))
+            if "models_on_demand" in told:
+                told["models_on_demand"].update(waits(self._totals.values().counters, name))
+        return view
 
     def explain(self, question: Question) -> dict[str, Any]:
         """Where a request goes and why. For `/v1/explain`."""

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from config.schema import Endpoint, Pool
 from gateway.control.inventory import Inventory, Poll
+from gateway.control.pace import on_grid
 from gateway.control.triton import TritonClient
 from gateway.telemetry.metrics import Metrics
 from gateway.world import EndpointState
@@ -65,6 +66,7 @@ class EndpointPoller:
         changed: Callable[[], None],
         metrics: Metrics,
         paged: Callable[[str], bool],
+        polled: Callable[[str, str, bool], None],
     ) -> None:
         self.endpoint = endpoint
         self.inventory = Inventory(endpoint.address, settings.readiness)
@@ -74,6 +76,7 @@ class EndpointPoller:
         self._slots = slots
         self._changed = changed
         self._paged = paged
+        self._told = polled
         self._index_due = 0.0
         labels = (pool, endpoint.address)
         self._ready = metrics.gauge("penstock_endpoint_ready", labels)
@@ -89,8 +92,9 @@ class EndpointPoller:
         try:
             while True:
                 await self._round()
-                await asyncio.sleep(SHORTEST_GAP)
-                await self._wait_interval()
+                now = asyncio.get_running_loop().time()
+                await asyncio.sleep(on_grid(now + SHORTEST_GAP) - now)
+                await self._wait_interval(now)
         finally:
             self._ready.value = 0
             async with self._end:
@@ -114,10 +118,10 @@ class EndpointPoller:
         async with self._end:
             await self._end.wait_for(lambda: self._ended > 0)
 
-    async def _wait_interval(self) -> None:
+    async def _wait_interval(self, since: float) -> None:
         interval = self._readiness.interval * random.uniform(1 - JITTER, 1 + JITTER)
         try:
-            async with asyncio.timeout(max(0.0, interval - SHORTEST_GAP)):
+            async with asyncio.timeout_at(on_grid(since + interval)):
                 await self._wanted.wait()
         except TimeoutError:
             pass  # the interval is over
@@ -135,7 +139,9 @@ class EndpointPoller:
         self._wanted.clear()
         now = asyncio.get_running_loop().time()
         if not asked and now < self._index_due and self._paged(self.endpoint.address) and self.inventory.settled:
-            return await self._client.live(self._readiness.timeout)
+            poll = await self._client.live(self._readiness.timeout)
+            if not (poll.live and poll.renewed):
+                return poll
         poll = await self._client.poll(self._readiness.timeout)
         self._index_due = now + HEARTBEAT if poll.models is not None else 0.0
         return poll
@@ -154,6 +160,7 @@ class EndpointPoller:
             )
         if changed:
             self._changed()
+        self._told(self._pool, state.address, poll.live)
 
 
 class PoolPollers:
@@ -224,7 +231,8 @@ class PoolPollers:
 
 class Pollers:
     """The pollers of all pools. An endpoint in two pools is polled for each, by that pool's settings. `sources` are
-    those of the pools that do not say themselves where their endpoints are."""
+    those of the pools that do not say themselves where their endpoints are. `polled` is told how each poll ended: pool,
+    address, and whether the server was live."""
 
     def __init__(
         self,
@@ -234,12 +242,13 @@ class Pollers:
         client: Callable[[str], Client] = TritonClient,
         paged: Callable[[str], bool] = lambda address: False,
         sources: Mapping[str, Source] | None = None,
+        polled: Callable[[str, str, bool], None] = lambda pool, address, live: None,
     ) -> None:
         slots = asyncio.Semaphore(CONCURRENT_POLLS)
 
         def follow(name: str, pool: Pool) -> PoolPollers:
             def made(one: Endpoint) -> EndpointPoller:
-                return EndpointPoller(name, one, pool, client(one.address), slots, changed, metrics, paged)
+                return EndpointPoller(name, one, pool, client(one.address), slots, changed, metrics, paged, polled)
 
             return PoolPollers(name, (sources or {}).get(name) or source_of(pool), made, changed)
 

@@ -12,14 +12,12 @@ from typing import Protocol
 from config.schema import Metrics as Settings
 from gateway.control.load import EndpointLoad
 from gateway.control.metrics_page import Gpu, Key, PageError, Reader
-from gateway.control.pace import Budget, Pace
+from gateway.control.pace import GRID, Budget, Pace, on_grid
 from gateway.control.page_client import NoPage
 from gateway.telemetry.metrics import Metrics
 
 JITTER = 0.1
 """The share of a pause by which it varies, so that the pages of many endpoints spread out."""
-GRID = 0.025
-"""Seconds between the moments at which looks begin: the process wakes up for several at once, which costs less."""
 FAILURES_TOLD = 3
 """Failures in a row that are worth a line in the log."""
 
@@ -38,7 +36,8 @@ class Client(Protocol):
 
 class Scraper:
     """Reads the page of one endpoint. After each, `taken` gets the models whose load is not as it was, the time of the
-    page and whether other models are on it than before.
+    page and whether other models are on it than before. `lost` is
+    called when there is no page where there was one.
 
     `own` tells what this node has in flight at the endpoint, by model version, without those that have nothing.
     """
@@ -50,6 +49,7 @@ class Scraper:
         client: Client,
         own: Callable[[], Mapping[Key, float]],
         taken: Callable[[set[Key], float, bool], None],
+        lost: Callable[[], None],
         metrics: Metrics,
         turns: asyncio.Semaphore,
         budget: Budget,
@@ -64,6 +64,7 @@ class Scraper:
         self._client = client
         self._own = own
         self._taken = taken
+        self._lost = lost
         self._metrics = metrics
         self._turns = turns
         self._budget = budget
@@ -102,7 +103,7 @@ class Scraper:
     async def _rest(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         sleep = self._sleep = loop.create_future()
-        timer = loop.call_at(round((loop.time() + seconds) / GRID) * GRID, _wake, sleep)
+        timer = loop.call_at(on_grid(loop.time() + seconds - GRID / 2), _wake, sleep)
         try:
             await sleep
         finally:
@@ -141,6 +142,8 @@ class Scraper:
 
     def _fail(self, result: str, text: str) -> float:
         self._count(result)
+        if self.healthy:
+            self._lost()
         self.failure = text
         pause = self._pace.failed()
         if self._pace.failures == FAILURES_TOLD and not self._told:

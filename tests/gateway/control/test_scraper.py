@@ -54,6 +54,7 @@ class Bench:
         self.own: Mapping[Key, float] = {}
         self.taken: list[tuple[set[Key], bool]] = []
         self.owns: list[float] = []
+        self.losses = 0
         self.metrics = Metrics()
         self.scraper = Scraper(
             "gpu-0:8001",
@@ -61,10 +62,14 @@ class Bench:
             self.script,
             lambda: self.own,
             self._taken,
+            self._lost,
             self.metrics,
             asyncio.Semaphore(1),
             Budget(),
         )
+
+    def _lost(self) -> None:
+        self.losses += 1
 
     def _taken(self, touched: set[Key], now: float, other: bool) -> None:
         self.taken.append((touched, other))
@@ -76,6 +81,7 @@ class Bench:
 
 @pytest.fixture(autouse=True)
 def _fine_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.control.pace.GRID", 0.001)
     monkeypatch.setattr(module, "GRID", 0.001)
 
 
@@ -103,6 +109,21 @@ def test_reads_at_the_interval_and_closes_at_the_end() -> None:
     assert bench.taken[0] == ({A}, False)
     assert bench.count("ok") == len(bench.taken)
     assert bench.script.closed
+
+
+def test_a_page_that_is_gone_is_told_once() -> None:
+    async def scene(bench: Bench) -> None:
+        bench.script.answer = REFUSED
+        await eventually(lambda: bench.count("unreachable") >= 2)
+        assert bench.losses == 0  # there was none yet
+        bench.script.answer = page({A: {}})
+        await eventually(lambda: bench.taken)
+        bench.script.answer = REFUSED
+        refused = bench.count("unreachable")
+        await eventually(lambda: bench.count("unreachable") >= refused + 2)
+        assert bench.losses == 1
+
+    play(scene)
 
 
 def test_a_slow_page_is_not_asked_for_twice_at_once() -> None:
