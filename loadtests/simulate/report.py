@@ -43,6 +43,7 @@ def markdown(document: Document) -> str:
 
 def _section(scenario: ScenarioResult) -> str:
     oracle = scenario.outcomes.get("oracle")
+    cold = any(outcome.recovered >= 0 for outcome in scenario.outcomes.values())
     rows = [
         [
             f"**{NAMES[name]}**" if name == OURS else NAMES[name],
@@ -50,10 +51,11 @@ def _section(scenario: ScenarioResult) -> str:
             f"{outcome.p99:,.1f}",
             f"{outcome.p99 / oracle.p99:,.2f}" if oracle else "",
             f"{outcome.utilisation:.0%}",
+            *([f"{outcome.recovered:.0f}" if outcome.recovered >= 0 else "never"] if cold else []),
         ]
         for name, outcome in sorted(scenario.outcomes.items(), key=lambda item: item[1].p99)
     ]
-    table = grid(["choice", "p50", "p99", "× oracle", "utilisation"], rows)
+    table = grid(["choice", "p50", "p99", "× oracle", "utilisation", *(["fair after, s"] if cold else [])], rows)
     return "\n".join([f"## {scenario.title} (`{scenario.name}`)\n", table, "", *verdicts(scenario), ""])
 
 

@@ -54,11 +54,12 @@ class Document(msgspec.Struct, frozen=True):
 
 
 def mean(outcomes: list[Outcome]) -> Outcome:
-    """Figure by figure."""
+    """Figure by figure; of recoveries the last."""
     count = len(outcomes)
     return Outcome(
         p50=sum(each.p50 for each in outcomes) / count,
         p99=sum(each.p99 for each in outcomes) / count,
         mean=sum(each.mean for each in outcomes) / count,
         utilisation=sum(each.utilisation for each in outcomes) / count,
+        recovered=max(each.recovered for each in outcomes) if min(each.recovered for each in outcomes) >= 0 else -1.0,
     )
