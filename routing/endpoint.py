@@ -27,6 +27,8 @@ CAUTION: Final = 1.3
 DEVIATION_SERVICES: Final = 0.5
 """After so many service times, e⁻¹ is left of what a scraped queue was above or below its usual length."""
 REMEMBERED_MODELS: Final = 4096
+MOST_USUAL: Final = 4.0
+"""In services: more of others' work than that is a burst, which passes, and is not usual."""
 USUAL_SECONDS: Final = 1.0
 """Over how long the usual work of others is averaged."""
 FORGOTTEN_SECONDS: Final = 3.0
@@ -221,13 +223,20 @@ class Endpoint:
         part = 1.0 - math.exp(-(at - self._read_at) / USUAL_SECONDS) if at > self._read_at else 1.0
         self._read_at = at
         self._others = others
+        most = MOST_USUAL * self.usual_service
+        if others > most > 0.0:
+            others = most
         self._others_usual += part * (others - self._others_usual)
 
     def _others_now(self, age: float) -> float:
+        """What is to be expected of them, but no less than what is left of what they had: an endpoint gets no more done
+        in a second than a second of work."""
         usual = self._others_usual
         memory = DEVIATION_SERVICES * self.usual_service + 1e-9
         deviation = (self._others - usual) * math.exp(-age / memory)
-        return CAUTION * max(0.0, usual * math.exp(-age / FORGOTTEN_SECONDS) + deviation)
+        expected = CAUTION * max(0.0, usual * math.exp(-age / FORGOTTEN_SECONDS) + deviation)
+        left = self._others - age
+        return left if left > expected else expected
 
     def node_in_flight(self) -> int:
         """Requests of all workers of this node in flight here."""
