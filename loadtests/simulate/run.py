@@ -29,13 +29,15 @@ AVERAGED = 5.0
 @dataclass(frozen=True)
 class Outcome:
     """Latencies in milliseconds, and the mean part of the time that instances were busy. `recovered`: seconds from the
-    end of a cold start until the endpoint has a fair share of the requests, -1 if there is none or it never has."""
+    end of a cold start until the endpoint has a fair share of the requests, -1 if there is none or it never has.
+    `service` is the p99 of service times alone, in milliseconds, where they are shortest."""
 
     p50: float
     p99: float
     mean: float
     utilisation: float
     recovered: float = -1.0
+    service: float = 0.0
 
 
 class Run:
@@ -65,6 +67,7 @@ class Run:
         self._offered = [0.0] * scenario.gateways
         self._rates = self._gateway_rates()
         self._latencies: list[float] = []
+        self._sizes: list[float] = []
         self._sent: Counter[int] = Counter()
         self._sent_first: Counter[int] = Counter()
         self._calls = {model: Call(BY_NAME["ModelInfer"], model, "1", ()) for model in models}
@@ -160,7 +163,9 @@ class Run:
             lease.release(ok=True)
             self._latencies.append(self._events.now - arrived)
 
-        self._servers[endpoint.slot].submit(Job(model, self._size(model), done))
+        size = self._size(model)
+        self._sizes.append(size)
+        self._servers[endpoint.slot].submit(Job(model, size, done))
 
     def _outcome(self) -> Outcome:
         counted = sorted(self._latencies[int(WARM_UP * len(self._latencies)) :])
@@ -170,6 +175,7 @@ class Run:
             p99=counted[int(0.99 * len(counted))] * 1e3,
             mean=sum(counted) / len(counted) * 1e3,
             utilisation=busy / (self._events.now * len(self._servers)),
+            service=sorted(self._sizes)[int(0.99 * len(self._sizes))] * 1e3,
             recovered=self._recovered() if self._scenario.cold else -1.0,
         )
 

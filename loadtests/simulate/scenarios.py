@@ -28,7 +28,7 @@ class Scenario:
     `churn`: every so many seconds a gateway joins or leaves. `direct`: load from outside, as a part of what
     `direct_share` of the endpoints can do, beside `load`; `burst`: so many of those requests come together. `counters`:
     control reads service times there; `pages`: it reads pages at all. `cold`: what the first execution at one endpoint
-    takes, in seconds.
+    takes, in seconds. `longer`: times the requests of other scenarios.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Scenario:
     pages: bool = True
     cold: float = 0.0
     members: bool = True
+    longer: int = 1
 
 
 LOW = {"m": Model(0.02, 0.3)}
@@ -71,11 +72,11 @@ ACCEPTANCE = (
     replace(_BASE, name="skew", title="gateways unevenly loaded (0.5 to 1.5)", skew=0.5),
     replace(_BASE, name="churn", title="gateways joining and leaving", churn=2.0),
     replace(_BASE, name="direct", title="direct load from outside (a quarter half taken)", direct=0.5),
+    replace(_BASE, name="few", title="4 endpoints, 2 gateways", endpoints=4, gateways=2),
+    replace(_BASE, name="many", title="1,024 endpoints, 16 gateways", endpoints=1024, gateways=16, longer=2),
 )
 FURTHER = (
     replace(_BASE, name="alone", title="one gateway", gateways=1),
-    replace(_BASE, name="few", title="4 endpoints, 2 gateways", endpoints=4, gateways=2),
-    replace(_BASE, name="many", title="1,024 endpoints, 16 gateways", endpoints=1024, gateways=16),
     replace(_BASE, name="mixed", title="three models, 10 to 100 ms", models=MIXED),
     replace(_BASE, name="batching", title="batches of up to 8", batching=Batching(8, 0.25), load=1.6),
     replace(_BASE, name="bursts", title="bursts of 100 from outside (2 s of work at once)", direct=0.2, burst=100),
