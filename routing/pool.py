@@ -198,8 +198,8 @@ class Pool:
             attempts += 1
             try:
                 endpoint = self.choose(call)
-            except NotLoaded as error:
-                endpoint = await self._load(call, error)
+            except NotLoaded as absent:
+                endpoint = await self._load(call, absent)
             call.endpoint = endpoint
             call.attempts += 1
             if health.out:
@@ -261,8 +261,8 @@ class Pool:
             attempts += 1
             try:
                 endpoint = self.choose(call)
-            except NotLoaded as error:
-                endpoint = await self._load(call, error)
+            except NotLoaded as absent:
+                endpoint = await self._load(call, absent)
             call.endpoint = endpoint
             call.attempts += 1
             if self.health.out:
