@@ -20,6 +20,7 @@ from gateway.control.page_client import PageClient
 from gateway.control.scraper import Client, Scraper
 from gateway.control.slots import Slots
 from gateway.control.triton import TritonClient
+from gateway.control.typical import Typicals
 from gateway.tasks import spawn
 from gateway.telemetry.metrics import Metrics
 from gateway.world import EndpointState
@@ -82,6 +83,7 @@ class Fleet:
         self._clock = clock
         self._turns = asyncio.Semaphore(CONCURRENT_PAGES)
         self._budget = Budget()
+        self._typicals = Typicals()
         self._without: set[str] = set()
         self._failure: BaseException | None = None
 
@@ -185,6 +187,7 @@ class Fleet:
             self._turns,
             self._budget,
             self._clock,
+            self._typicals,
         )
         entry.task = spawn(entry.scraper.run(), f"metrics of {entry.address}")
         entry.task.add_done_callback(self._ended)
@@ -196,6 +199,8 @@ class Fleet:
     def _stop(self, entry: Entry) -> None:
         if entry.task is not None:
             entry.task.cancel()
+        if entry.scraper is not None:
+            entry.scraper.load.clear()
         entry.task = entry.scraper = entry.source = None
 
     # how a model executes

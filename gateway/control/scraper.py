@@ -14,12 +14,15 @@ from gateway.control.load import EndpointLoad
 from gateway.control.metrics_page import Gpu, Key, PageError, Reader
 from gateway.control.pace import GRID, Budget, Pace, on_grid
 from gateway.control.page_client import NoPage
+from gateway.control.typical import Typicals
 from gateway.telemetry.metrics import Metrics
 
 JITTER = 0.1
 """The share of a pause by which it varies, so that the pages of many endpoints spread out."""
 FAILURES_TOLD = 3
 """Failures in a row that are worth a line in the log."""
+FORGOTTEN = 10.0
+"""Seconds without a page after which the last one tells nothing: the workers measure by themselves."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,8 +57,9 @@ class Scraper:
         turns: asyncio.Semaphore,
         budget: Budget,
         clock: Callable[[], float] = monotonic,
+        typicals: Typicals | None = None,
     ) -> None:
-        self.load = EndpointLoad()
+        self.load = EndpointLoad(typicals)
         self.at = 0.0
         self.gpus: tuple[Gpu, ...] = ()
         self.failure = "not read yet"
@@ -149,7 +153,15 @@ class Scraper:
         if self._pace.failures == FAILURES_TOLD and not self._told:
             _log.warning("cannot read the metrics of an endpoint", extra={"endpoint": self._name, "reason": text})
             self._told = True
+        if self.load.models and self._clock() - self.at > FORGOTTEN:
+            self._forget()
         return pause
+
+    def _forget(self) -> None:
+        touched = set(self.load.models)
+        self.load.clear()
+        self._reader = Reader()
+        self._taken(touched, self.at, False)
 
     def _count(self, result: str) -> None:
         self._metrics.counter("penstock_scrapes_total", (result,)).value += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
 
 import pytest
 
@@ -51,6 +52,7 @@ class Script:
 class Bench:
     def __init__(self, interval: float = 0.02) -> None:
         self.script = Script()
+        self.later = 0.0
         self.own: Mapping[Key, float] = {}
         self.taken: list[tuple[set[Key], bool]] = []
         self.owns: list[float] = []
@@ -66,6 +68,7 @@ class Bench:
             self.metrics,
             asyncio.Semaphore(1),
             Budget(),
+            lambda: monotonic() + self.later,
         )
 
     def _lost(self) -> None:
@@ -192,6 +195,25 @@ def test_failures_are_counted_and_told_once_and_so_is_the_return(caplog: pytest.
     play(scene)
     told = [record.levelname for record in caplog.records if record.name == "gateway.control.scraper"]
     assert told == ["WARNING", "INFO"]
+
+
+def test_a_page_that_stays_away_tells_nothing_after_a_while() -> None:
+    async def scene(bench: Bench) -> None:
+        bench.script.answer = page({A: {"success": 5}})
+        await eventually(lambda: bench.scraper.load.models)
+        bench.script.answer = REFUSED
+        await eventually(lambda: bench.count("unreachable") >= 2)
+        assert bench.scraper.load.models, "one failure is no news"
+        bench.later = module.FORGOTTEN
+        bench.taken.clear()
+        await eventually(lambda: bench.taken)
+        assert bench.taken == [({A}, False)]
+        assert not bench.scraper.load.models
+        bench.script.answer = page({A: {"success": 5}})
+        bench.scraper.wake()
+        await eventually(lambda: bench.scraper.load.models)
+
+    play(scene)
 
 
 def test_a_single_failure_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
