@@ -7,7 +7,7 @@ import importlib
 import inspect
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import msgspec.inspect
@@ -72,8 +72,11 @@ def test_it_explains_itself(kind: str) -> None:
     assert spec.__doc__
     hints = get_type_hints(spec, include_extras=True)
     for name in spec.__struct_fields__:
-        metas = [each for each in getattr(hints[name], "__metadata__", ()) if isinstance(each, msgspec.Meta)]
-        assert any(each.description for each in metas), f"{kind}: option {name} has no description"
+        marked = (hints[name], *get_args(hints[name]))  # an option that need not be given is a union with None
+        metas = [each for one in marked for each in getattr(one, "__metadata__", ())]
+        assert any(each.description for each in metas if isinstance(each, msgspec.Meta)), (
+            f"{kind}: option {name} has no description"
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
