@@ -8,6 +8,8 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+TURN = 1e-5
+"""Seconds that a turn of the loop takes, so that what waits by looking again and again gets on."""
 
 
 class Jump(selectors.DefaultSelector):
@@ -21,7 +23,7 @@ class Jump(selectors.DefaultSelector):
         """What is ready already; of real input nothing is waited for."""
         if timeout is None:
             raise RuntimeError("this would wait for ever: nothing is due")
-        self.now += max(timeout, 0.0)
+        self.now += max(timeout, TURN)
         return super().select(0)
 
 
