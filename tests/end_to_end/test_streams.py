@@ -112,16 +112,17 @@ def test_a_triton_that_is_killed_before_the_first_message_costs_no_stream(triton
     retry = {"kind": "retry", "idempotent": True}
     with own_triton(MODELS) as dying:
         first = [dying.grpc_address, triton.grpc_address]
-        with Gateway([], workers=1, settings=settings(first, triton.grpc_address, retry)) as gateway:
-            with grpc.insecure_channel(gateway.address) as channel:
-                stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-                calls = [
-                    stub.ModelStreamInfer(iter([repeat([number], [1500], str(number))]), timeout=20)
-                    for number in range(8)
-                ]
-                time.sleep(0.5)
-                dying.kill()
-                assert [outs(call) for call in calls] == [[number] for number in range(8)]
+        with (
+            Gateway([], workers=1, settings=settings(first, triton.grpc_address, retry)) as gateway,
+            grpc.insecure_channel(gateway.address) as channel,
+        ):
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            calls = [
+                stub.ModelStreamInfer(iter([repeat([number], [1500], str(number))]), timeout=20) for number in range(8)
+            ]
+            time.sleep(0.5)
+            dying.kill()
+            assert [outs(call) for call in calls] == [[number] for number in range(8)]
 
 
 def test_what_kills_a_triton_is_refused_wherever_it_is_sent(triton: Triton) -> None:
