@@ -33,8 +33,8 @@ pytestmark = [pytest.mark.triton, pytest.mark.slow]
 ROW = np.arange(16, dtype=np.int32)[None]
 LOAD_SECONDS = 1.5
 RACES = 600
-"""Requests that may be on their way, or sent, before an unload is known: those of four clients in some 0.1 s, or 1 s when
-the machine is busy."""
+"""Requests that may be on their way, or sent, before an unload is known: those of four clients in some 0.1 s, or in 1 s
+on a busy machine."""
 ALWAYS = ("simple", "fails", "slow", "slowq")
 
 
