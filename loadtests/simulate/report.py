@@ -40,8 +40,8 @@ def markdown(document: Document) -> str:
     """Tables of all scenarios, with the aims and what can be said where one is missed."""
     head = (
         "# Choices on paper\n\n"
-        f"{document.requests:,} requests a run, mean of {document.seeds} seeds; latencies in ms. Times the p99 of the "
-        "oracle, which sees all queues.\n"
+        f"At least {document.requests:,} requests a run, mean of {document.seeds} seeds; latencies in ms. Times the "
+        "p99 of the oracle, which sees all queues.\n"
     )
     return "\n".join([head, _summary(document), "", *(_section(scenario) for scenario in document.scenarios)])
 
