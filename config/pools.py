@@ -119,6 +119,9 @@ class Managed(Node, frozen=True):
     backoff: Annotated[float, duration("The wait before the first restart; it doubles", 0.01, HOUR)] = 0.5
     max_backoff: Annotated[float, duration("The longest wait before a restart", 0.01, HOUR)] = 30.0
     crash_loop: Annotated[int, count("Ends in ten minutes that are called a crash loop", high=1000)] = 5
+    hung_after: (
+        Annotated[float, duration("It is replaced when it runs but has not answered for so long", 1, DAY)] | None
+    ) = 60.0
 
 
 class DesiredModel(Node, frozen=True):

@@ -62,8 +62,7 @@ class Route:
     @property
     def serving(self) -> bool:
         """Whether its requests have somewhere to go."""
-        pools = [each.pool for each in self.table.defaults]
-        return any(pool.live for pool in (*pools, *self.stand_ins))
+        return any(variant.pool.live for variant in self.table.defaults) or any(pool.live for pool in self.stand_ins)
 
     def choose(self, view: View) -> Variant:
         """The variant that takes this request."""

@@ -1,5 +1,5 @@
 """The first process: starts the embedded store if there is one, control and the workers, starts them again when they
-end, and passes signals on.
+end, passes signals on, and reaps what those leave behind.
 
 It does nothing else, and imports little, so that there is little in it that can fail. Children are started by exec,
 never by a bare fork, in sessions of their own: Ctrl-C reaches the supervisor alone, which ends them in order.
@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from config.schema import Drain
+from gateway import orphans
 from gateway.backoff import Backoff
 from gateway.lifeline import Exit
 from gateway.tasks import spawn
@@ -157,6 +158,7 @@ class Supervisor:
 
     async def run(self) -> int:
         """Run until stopped. Returns 0 if all workers drained, else 1."""
+        self._adopt_orphans()
         keepers: dict[Child, asyncio.Task[None]] = {}
         if self._store is not None:
             keepers[self._store] = spawn(self._store.keep(), "keeper of the store")
@@ -176,6 +178,13 @@ class Supervisor:
             _log.error("killed, did not end in time: %s", ", ".join(killed))
         drained = all(child.code in (Exit.OK, -signal.SIGTERM) for child in self._workers)
         return Exit.OK if drained and not killed and not self._failed else Exit.FAILED
+
+    def _adopt_orphans(self) -> None:
+        try:
+            orphans.adopt()
+        except OSError as error:
+            _log.warning("orphans are left to the init of this system: %s", error)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, orphans.reap)
 
     def _fail(self, child: Child) -> None:
         _log.error("%s cannot open its port; giving up", child.name)

@@ -2,7 +2,7 @@
 # load generator and fewer peers serve. More choices: make bench BENCH="--only small_json --rounds 5".
 BENCH_STAMP := $(VENV)/.bench-installed
 
-.PHONY: bench bench-quick bench-routing bench-overload bench-cache simulate
+.PHONY: bench bench-quick bench-routing bench-overload bench-cache bench-on-demand simulate
 
 $(BENCH_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
@@ -22,6 +22,9 @@ bench-overload: triton compile-if-possible ## Three times what a Triton can do, 
 
 bench-cache: triton $(BENCH_STAMP) compile-if-possible ## Cached answers beside forwarding and nginx, and a store in trouble
 	$(BIN)/python -m loadtests.cache $(BENCH)
+
+bench-on-demand: triton ## Twenty models in room for four, on one real Triton and on two: some three minutes
+	$(BIN)/python -m loadtests.on_demand $(BENCH)
 
 simulate: install ## Choices on paper: the pickers before modelled Tritons, some ten minutes
 	$(BIN)/python -m loadtests.simulate $(SIMULATE)

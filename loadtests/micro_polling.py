@@ -31,7 +31,8 @@ from routing.load_board import LoadBoard
 _messages: Any = service_pb2
 _services: Any = service_pb2_grpc
 
-WARM_UP = 3.0
+WARM_UP = 8.0
+"""Seconds until the pace has settled."""
 FALL_ASLEEP = 10.0
 """Seconds after which endpoints without work are looked at as rarely as they ever are."""
 REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")

@@ -110,12 +110,12 @@ class Aperture:
             known = self._shares[id(candidates)] = Own(candidates, self._rng)
         if len(self.loads) > 1 and now >= known.at + FRESH_SECONDS:
             known.at = now
-            self._find(known, key)
+            self._find(known, key, now)
         return known
 
-    def _find(self, own: Own, key: Key) -> None:
+    def _find(self, own: Own, key: Key, now: float) -> None:
         ring = own.ring
-        lengths = [endpoint.weight / stepped(endpoint.service_seconds(key)) for endpoint in ring]
+        lengths = [endpoint.weight / stepped(endpoint.service_seconds(key, now)) for endpoint in ring]
         parts = share(self.node, self.loads, lengths, self._minimum)
         own.whole = len(parts) == len(ring)
         own.parts = tuple(OwnPart(ring[part.position], part.fraction) for part in self._rng.sample(parts, len(parts)))

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
-from routing.fleet import UNMEASURED_PENALTY, Fleet, Key, Lease, Mean
+from routing.fleet import UNMEASURED_PENALTY, Fleet, Key, Lease, Measured
 
 if TYPE_CHECKING:
     from routing.call import Call, Reply
@@ -27,6 +27,8 @@ CAUTION: Final = 1.3
 DEVIATION_SERVICES: Final = 0.5
 """After so many service times, e⁻¹ is left of what a scraped queue was above or below its usual length."""
 REMEMBERED_MODELS: Final = 4096
+MOST_USUAL: Final = 4.0
+"""In services: more of others' work than that is a burst, which passes, and is not usual."""
 USUAL_SECONDS: Final = 1.0
 """Over how long the usual work of others is averaged."""
 FORGOTTEN_SECONDS: Final = 3.0
@@ -133,7 +135,7 @@ class Endpoint:
         self.reason = "not polled yet"
         self.inventory: Inventory = {}
         self._board = self.fleet.board
-        self._measured: dict[Key, Mean] = {}
+        self._measured: dict[Key, Measured] = {}
         self._newest: dict[str, str] = {}
         self._down = False
         self.warm_at = 0.0
@@ -226,13 +228,20 @@ class Endpoint:
         part = 1.0 - math.exp(-(at - self._read_at) / USUAL_SECONDS) if at > self._read_at else 1.0
         self._read_at = at
         self._others = others
+        most = MOST_USUAL * self.usual_service
+        if others > most > 0.0:
+            others = most
         self._others_usual += part * (others - self._others_usual)
 
     def _others_now(self, age: float) -> float:
+        """What is to be expected of them, but no less than what is left of what they had: an endpoint gets no more done
+        in a second than a second of work."""
         usual = self._others_usual
         memory = DEVIATION_SERVICES * self.usual_service + 1e-9
         deviation = (self._others - usual) * math.exp(-age / memory)
-        return CAUTION * max(0.0, usual * math.exp(-age / FORGOTTEN_SECONDS) + deviation)
+        expected = CAUTION * max(0.0, usual * math.exp(-age / FORGOTTEN_SECONDS) + deviation)
+        left = self._others - age
+        return left if left > expected else expected
 
     def node_in_flight(self) -> int:
         """Requests of all workers of this node in flight here."""
@@ -245,7 +254,7 @@ class Endpoint:
         """This node's requests in flight, for each unit of capacity."""
         return self.node_in_flight() / self.capacity(now)
 
-    def service_seconds(self, key: Key) -> float:
+    def service_seconds(self, key: Key, now: float) -> float:
         """What a request for `key` takes here, without any wait: as published, as measured, or as elsewhere."""
         board = self._board
         if board is not None:
@@ -256,7 +265,7 @@ class Endpoint:
                     return published
         measured = self._measured.get(key)
         if measured is not None:
-            return measured.seconds
+            return measured.at(now)
         seconds = self.fleet.typical(key).seconds
         return seconds * UNMEASURED_PENALTY if self.in_flight else seconds
 
@@ -268,7 +277,7 @@ class Endpoint:
 
     def expected_wait(self, key: Key, now: float) -> float:
         """Seconds until a request for `key` that is sent now is answered. `now` is that of the fleet's clock."""
-        return self.ahead(now) + self.service_seconds(key)
+        return self.ahead(now) + self.service_seconds(key, now)
 
     def take(self, call: Call) -> Lease:
         """Count `call` as load here until the lease is released."""
@@ -281,7 +290,10 @@ class Endpoint:
             fleet.typical(key).learn(seconds)
         else:
             ahead = self.work(now)
-            seconds = self.service_seconds(key)
+            seconds = self.service_seconds(key, now)
+            measured = self._measured.get(key)
+            if measured is not None:
+                measured.tried(now)
         usual = self.usual_service
         self.usual_service = usual + 0.05 * (seconds - usual) if usual else seconds
         if not self.in_flight:
@@ -297,15 +309,14 @@ class Endpoint:
                 cells.add(key_slot, seconds)
         return Lease(self, key, seconds, slot, key_slot, ahead, now)
 
-    def measure(self, key: Key, seconds: float) -> None:
+    def measure(self, key: Key, seconds: float, now: float) -> None:
         """A request took so much of this endpoint's time."""
         measured = self._measured.get(key)
         if measured is None:
             if len(self._measured) >= REMEMBERED_MODELS:
                 self._measured.clear()
-            measured = self._measured[key] = Mean()
-        measured.learn(seconds)
-        self.fleet.typical(key).learn(seconds)
+            measured = self._measured[key] = Measured(self.fleet.typical(key), now)
+        measured.take(seconds, now)
 
     def give_back(self, seconds: float, slot: int, key_slot: int) -> None:
         """For `Lease.release` alone."""

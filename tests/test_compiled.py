@@ -1,7 +1,9 @@
 """What the modules that may be compiled must not do, and that a test run of the compiled build runs it.
 
 mypyc 2.4 evaluates the bounds of a slice twice unless it knows the type that is sliced, and takes what a starred
-iterable in a list gives only after it has evaluated the items behind it. Both are silent; so neither may matter.
+iterable in a list gives only after it has evaluated the items behind it. Both are silent; so neither may matter. And a
+name has one type in a function, that of where it is first bound: two `except … as error` of different types raise
+TypeError.
 """
 
 from __future__ import annotations
@@ -55,6 +57,16 @@ def test_starred_iterables_are_there_already(path: Path) -> None:
             if isinstance(item, ast.Starred):
                 lazy = isinstance(item.value, ast.GeneratorExp) or called(item.value) not in {None, *EAGER}
                 assert not lazy, f"{path}:{item.lineno}: make a list first"
+
+
+@pytest.mark.parametrize("path", COMPILED, ids=str)
+def test_a_name_is_bound_to_one_kind_of_exception(path: Path) -> None:
+    for function in ast.walk(ast.parse((ROOT / path).read_text())):
+        bound: dict[str, str] = {}
+        for node in ast.walk(function) if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) else ():
+            if isinstance(node, ast.ExceptHandler) and node.name and node.type is not None:
+                kind = ast.unparse(node.type)
+                assert bound.setdefault(node.name, kind) == kind, f"{path}:{node.lineno}: take another name"
 
 
 @pytest.mark.skipif(VARIABLE not in os.environ, reason="the source is tested")

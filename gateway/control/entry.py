@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from config.schema import Metrics as Settings
+from gateway.control.ensembles import Ensembles
 from gateway.control.load import Load, ModelLoad
 from gateway.control.metrics_page import Gpu, Key
 from gateway.control.scraper import Scraper
@@ -39,6 +40,7 @@ class Entry:
         self.slot = slots.allot((address,))
         self.keys: dict[Key, int] = {}
         self.live = False
+        self.ensembles = Ensembles(self._versions)
         self.source: Source | None = None
         self.scraper: Scraper | None = None
         self.task: asyncio.Task[None] | None = None
@@ -83,24 +85,25 @@ class Entry:
         return self.slot >= 0 and self._board.in_flight(self.slot) > 0
 
     def own(self) -> Mapping[Key, float]:
-        """What this node has in flight here, without the models that have nothing."""
+        """What this node has in flight here, without the models that have nothing. What is at an ensemble is at its
+        steps, too."""
         if not self.busy:
             return {}
         board = self._board
-        return {key: count for key, slot in self.keys.items() if slot >= 0 and (count := board.in_flight(slot))}
+        own = {key: float(count) for key, slot in self.keys.items() if slot >= 0 and (count := board.in_flight(slot))}
+        return self.ensembles.spread(own, self.scraper.load.models) if self.scraper is not None else own
 
     def publish(self, touched: set[Key], now: float) -> None:
         """Put what a page said at `now` on the board."""
         if self.scraper is None:
             return
         models = self.scraper.load.models
-        for key in touched:
+        for key in touched | self.ensembles.known:  # their queue is that of others
             slot = self.keys.get(key, -1)
             if slot >= 0:
-                model = models.get(key)
-                self._publish(slot, model.load if model is not None else Load(), now)
+                self._publish(slot, self.ensembles.load(key, models), now)
         if self.slot >= 0:
-            self._publish(self.slot, self.scraper.load.total(), now)
+            self._publish(self.slot, self.total(), now)
 
     def _publish(self, slot: int, load: Load, now: float) -> None:
         self._board.publish(
@@ -110,6 +113,19 @@ class Entry:
     def model(self, key: Key) -> ModelLoad | None:
         """What the page says of a model version, if anything."""
         return self.scraper.load.models.get(key) if self.scraper is not None else None
+
+    def load(self, key: Key) -> Load:
+        """That of a model version, by the page; nothing if it says nothing."""
+        return self.ensembles.load(key, self.scraper.load.models) if self.scraper is not None else Load()
+
+    def total(self) -> Load:
+        """That of all models together."""
+        if self.scraper is None:
+            return Load()
+        return self.ensembles.total(self.scraper.load, self._board.in_flight(self.slot) if self.slot >= 0 else 0.0)
+
+    def _versions(self, model: str) -> set[str]:
+        return {version for models in self._models for version in models.get(model, ())}
 
     @property
     def gpus(self) -> tuple[Gpu, ...]:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, KeysView, Mapping
-from time import monotonic
+from time import monotonic, process_time
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -20,6 +20,7 @@ from gateway.control.page_client import PageClient
 from gateway.control.scraper import Client, Scraper
 from gateway.control.slots import Slots
 from gateway.control.triton import TritonClient
+from gateway.control.typical import Typicals
 from gateway.tasks import spawn
 from gateway.telemetry.metrics import Metrics
 from gateway.world import EndpointState
@@ -60,7 +61,7 @@ class Configurations(Protocol):
 
 class Fleet:
     """All endpoints of all pools. `moved` is called with the address of an endpoint whose page has other models than
-    before. Scrapers live in the event loop that `run` runs in."""
+    before, or is gone. Scrapers live in the event loop that `run` runs in."""
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class Fleet:
         self._clock = clock
         self._turns = asyncio.Semaphore(CONCURRENT_PAGES)
         self._budget = Budget()
+        self._typicals = Typicals()
         self._without: set[str] = set()
         self._failure: BaseException | None = None
 
@@ -138,8 +140,11 @@ class Fleet:
         """Wake the scrapers of endpoints that begin to work, until cancelled; then stop reading pages. Raises what a
         scraper raised, a bug: better a new control than an endpoint whose load nobody knows."""
         try:
+            settled = monotonic(), process_time()
             while self._failure is None:
-                self._budget.settle(LOOK_AROUND)
+                now = monotonic(), process_time()
+                self._budget.settle(max(now[0] - settled[0], LOOK_AROUND / 2), now[1] - settled[1])
+                settled = now
                 for entry in self.entries.values():
                     if entry.scraper is not None and entry.scraper.quiet and entry.busy:
                         entry.scraper.wake()
@@ -177,10 +182,12 @@ class Fleet:
             self._pages(source.address, source.settings.path),
             entry.own,
             taken,
+            lambda: self._moved(entry.address),
             self._metrics,
             self._turns,
             self._budget,
             self._clock,
+            self._typicals,
         )
         entry.task = spawn(entry.scraper.run(), f"metrics of {entry.address}")
         entry.task.add_done_callback(self._ended)
@@ -192,6 +199,8 @@ class Fleet:
     def _stop(self, entry: Entry) -> None:
         if entry.task is not None:
             entry.task.cancel()
+        if entry.scraper is not None:
+            entry.scraper.load.clear()
         entry.task = entry.scraper = entry.source = None
 
     # how a model executes
@@ -212,6 +221,7 @@ class Fleet:
                 model = entry.model(key)
                 if shape is not None and model is not None:
                     model.shape = shape
+                    entry.ensembles.learn(key, shape)
         finally:
             entry.configuring = False
             entry.configure_at = self._clock() + CONFIGURATION_PAUSE

@@ -8,7 +8,6 @@ from typing import Any
 
 from gateway.control.entry import READY, Entry
 from gateway.control.fleet import Fleet
-from gateway.control.load import Load
 from gateway.telemetry.families import ENDPOINT_LIMIT
 from gateway.telemetry.metrics import Labels
 from gateway.world import EndpointState, ModelVersion
@@ -34,7 +33,7 @@ def _endpoint(fleet: Fleet, state: EndpointState, model: str, now: float) -> dic
     entry = fleet.entries[state.address]
     board = fleet.board
     scraper = entry.scraper
-    total = scraper.load.total() if scraper is not None else Load()
+    total = entry.total()
     work = _work(board, state.slot, now)
     return {
         "address": state.address,
@@ -68,7 +67,7 @@ def _model(entry: Entry, board: LoadBoard, key: tuple[str, str], state: ModelVer
     if state.state != READY:
         return told
     known = entry.model(key)
-    load = known.load if known is not None else Load()
+    load = entry.load(key)
     return told | {
         "in_flight": _in_flight(board, state.slot),
         "queue_depth": load.pending if known is not None else None,
@@ -94,15 +93,30 @@ def _work(board: LoadBoard, slot: int, now: float) -> float:
     return board.seconds(slot) + others
 
 
+def waits(counters: Mapping[str, Mapping[Labels, float]], pool: str) -> dict[str, Any]:
+    """Of a pool whose models are loaded on demand: the calls that came, those that had to wait for their model, by how
+    that ended, and the share of those that had not; null before the first call."""
+    waited = {
+        labels[1]: round(count) for labels, count in counters.get("penstock_model_waits_total", {}).items()
+        if labels[0] == pool
+    }  # fmt: skip
+    sent = counters.get("penstock_upstream_requests_total", {}).items()
+    calls = round(sum(count for labels, count in sent if labels[0] == pool))
+    calls += sum(count for result, count in waited.items() if result != "loaded")  # these were sent nowhere
+    rate = 1 - sum(waited.values()) / calls if calls else None
+    return {"calls": calls, "waits": waited, "hit_rate": rate}
+
+
 def gauges(fleet: Fleet, pools: Pools) -> dict[str, dict[Labels, float]]:
     """Queue depth and service time of the model versions that have been asked for, as many as the families may have."""
     depths: dict[Labels, float] = {}
     services: dict[Labels, float] = {}
     for pool, states in pools.items():
         for state in states:
-            scraper = fleet.entries[state.address].scraper
-            for key, model in scraper.load.models.items() if scraper is not None else ():
-                if (model.load.service or model.load.pending) and len(depths) < ENDPOINT_LIMIT:
-                    depths[pool, state.address, *key] = model.load.pending
-                    services[pool, state.address, *key] = model.load.service
+            entry = fleet.entries[state.address]
+            for key in entry.scraper.load.models if entry.scraper is not None else ():
+                load = entry.load(key)
+                if (load.service or load.pending) and len(depths) < ENDPOINT_LIMIT:
+                    depths[pool, state.address, *key] = load.pending
+                    services[pool, state.address, *key] = load.service
     return {"penstock_endpoint_queue_depth": depths, "penstock_endpoint_service_seconds": services}

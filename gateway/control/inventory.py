@@ -27,12 +27,16 @@ class Record(NamedTuple):
 
 class Poll(msgspec.Struct, frozen=True):
     """One poll: was the server live, and which models did its index name. `models` is None if the index was not read;
-    `reason` says why one or the other failed. `used` is None if the server does not say."""
+    `reason` says why one or the other failed. `told`: the server itself said that it is not live. `renewed`: the
+    connection is not that of the poll before, so that another process may answer now. `used` is None if the server does
+    not say."""
 
     live: bool
     models: dict[str, dict[str, ModelVersion]] | None = None
     reason: str = ""
     used: dict[Key, tuple[int, ...]] | None = None
+    told: bool = False
+    renewed: bool = False
 
 
 def new_load() -> int:
@@ -42,8 +46,11 @@ def new_load() -> int:
 
 class Inventory:
     """The state of one endpoint. The first poll decides; then it takes `failures` failed polls in a row to take the
-    endpoint out and `successes` good ones to bring it back. The last known models stay while it is out, so that
-    "no endpoint" and "unknown model" remain different answers.
+    endpoint out, or its own word, and `successes` good ones to bring it back. The last known models stay while it is
+    out, so that "no endpoint" and "unknown model" remain different answers.
+
+    A server that was away, or is reached on another connection, may be another process, which has other models: until
+    an index was read again, what is known of it is not `trusted`, and it does not come back.
 
     It tells the loads of a model version apart, each of which has a number. Another one begins when it was not READY
     before; when it is said to be `reloaded`, since an index does not show that; and when its use counts less than it
@@ -57,6 +64,7 @@ class Inventory:
         self._polled = False
         self._against = 0
         self._moving = False
+        self.trusted = False
         self._load = load
         self._used: Used = {}
         self._reloaded: set[str] = set()
@@ -78,7 +86,8 @@ class Inventory:
     def observe(self, poll: Poll) -> bool:
         """Take in the result of a poll. True if the workers need to know: liveness or a model's state changed."""
         before = self.state
-        live = self._decide(poll.live)
+        self.trusted = poll.models is not None or (self.trusted and poll.live and not poll.renewed)
+        live = self._decide(poll.live and (self.trusted or not before.known), poll.told)
         if poll.models is not None:
             self._moving = any(
                 one.state in ("LOADING", "UNLOADING") for versions in poll.models.values() for one in versions.values()
@@ -96,7 +105,7 @@ class Inventory:
     @property
     def settled(self) -> bool:
         """It is live, its models are known, and none is on its way from one state to another."""
-        return self.state.live and self.state.known and not self._moving
+        return self.state.live and self.trusted and not self._moving
 
     def _with_loads(self, models: Models, used: Used | None) -> dict[str, dict[str, ModelVersion]]:
         away = used is None and not self.state.live
@@ -129,13 +138,13 @@ class Inventory:
             return False
         return any(count < earlier for count, earlier in zip(counts, before, strict=True))
 
-    def _decide(self, live: bool) -> bool:
+    def _decide(self, live: bool, told: bool) -> bool:
         if live == self.state.live:
             self._against = 0
             return live
         self._against += 1
         needed = self._readiness.successes if live else self._readiness.failures
-        if self._polled and self._against < needed:
+        if self._polled and self._against < needed and not told:
             return self.state.live
         self._against = 0
         return live

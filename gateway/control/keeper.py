@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 from config.schema import Config, Pool
 from gateway.control.load_metrics import LoadMetrics
@@ -91,6 +92,13 @@ class Keeper:
         self.desired.apply(pool.models)
         self.on_demand.apply(pool.models)
 
+    def describe(self) -> dict[str, Any]:
+        """For `GET /v1/fleet`."""
+        told: dict[str, Any] = {"replicas": self.managed.describe()} if self.managed is not None else {}
+        if self._mode == "on_demand":
+            told["models_on_demand"] = self.on_demand.describe()
+        return told
+
     def troubles(self) -> list[str]:
         """What is wrong with its Tritons and models, one sentence each."""
         managed = self.managed.troubles() if self.managed is not None else []
@@ -162,6 +170,17 @@ class Keepers:
         if keeper is None:
             return Outcome("unknown", f"pool '{pool}' does not load models on demand")
         return await keeper.load(model, tell)
+
+    def polled(self, pool: str, address: str, live: bool) -> None:
+        """A poll of an endpoint ended."""
+        keeper = self._keepers.get(pool)
+        if keeper is not None and keeper.managed is not None:
+            keeper.managed.polled(address, live)
+
+    def describe(self, pool: str) -> dict[str, Any]:
+        """What is kept of a pool, for `GET /v1/fleet`: its replicas, and how its models are loaded."""
+        keeper = self._keepers.get(pool)
+        return keeper.describe() if keeper is not None else {}
 
     def troubles(self) -> dict[str, list[str]]:
         """What is wrong, by pool."""

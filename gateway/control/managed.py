@@ -12,13 +12,14 @@ import os
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
+from typing import Any
 
 import msgspec
 
 from config.schema import Endpoint, Pool
 from gateway.control.launch import Launch
 from gateway.control.poller import Client
-from gateway.control.replica import Replica
+from gateway.control.replica import Cause, Replica
 from gateway.control.triton import TritonClient
 from gateway.control.triton_process import Place, TritonProcess
 from gateway.telemetry.metrics import Metrics
@@ -134,6 +135,29 @@ class ManagedPool:
             for number, replica in self._replicas.items()
         }
 
+    def describe(self) -> list[dict[str, Any]]:
+        """Its replicas, for `GET /v1/fleet`. `last_end` is why one ended last; `reason` is what is wrong now; null if
+        there is no such."""
+        states = self.states()
+        return [
+            {
+                "replica": number,
+                "state": states[number],
+                "endpoint": replica.serving.address if replica.serving is not None else None,
+                "pid": replica.serving.pid if replica.serving is not None else None,
+                "ends": replica.ends,
+                "last_end": replica.last_end or None,
+                "reason": replica.reason or None,
+            }
+            for number, replica in sorted(self._replicas.items())
+        ]
+
+    def polled(self, address: str, live: bool) -> None:
+        """A poll of the endpoint at this address ended."""
+        for replica in self._replicas.values():
+            if replica.serving is not None and replica.serving.address == address:
+                replica.polled(live)
+
     def memory_of(self, address: str) -> int | None:
         """Bytes of main memory of the Triton at this address; None if there is none."""
         for process in self._serving():
@@ -155,9 +179,9 @@ class ManagedPool:
             port for each in self._replicas.values() for process in each.processes for port in process.ports
         }
 
-    def restarted(self, replica: int) -> None:
-        """Count a Triton that ended by itself or did not come up."""
-        self._metrics.counter("penstock_managed_ends_total", (self.name, str(replica))).value += 1
+    def restarted(self, replica: int, cause: Cause) -> None:
+        """Count a Triton that ended by itself, did not come up, or hung."""
+        self._metrics.counter("penstock_managed_ends_total", (self.name, str(replica), cause)).value += 1
 
     def changed(self) -> None:
         """Show the states in the metrics, and have the endpoints looked at."""

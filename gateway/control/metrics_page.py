@@ -173,70 +173,91 @@ class Reader:
             self._models[row.key] = _counts(row)
 
 
+class _Line:
+    """A line of a family as it was last. `head` is what comes before the value, nothing if it is no series; one without
+    a `row` does not count."""
+
+    __slots__ = ("head", "index", "row", "value")
+
+    def __init__(self, head: bytes = b"", row: _Row | None = None, index: int = 0, value: float = 0.0) -> None:
+        self.head = head
+        self.row = row
+        self.index = index
+        self.value = value
+
+
 class _Section:
-    """The lines of one family as they were last, each a series with its row and value."""
+    """The lines of one family as they were last. They keep their order while no series comes or goes, so each is
+    compared with the one that was in its place."""
 
     def __init__(self, name: bytes, family: _Family, rows: dict[tuple[Key, bool], _Row]) -> None:
         self._name = name
         self._family = family
         self._rows = rows
         self._text = b""
-        self._lines: set[bytes] = set()
-        self._series: dict[bytes, tuple[_Row, int]] = {}
-        self._values: dict[bytes, float] = {}
+        self._texts: list[bytes] = []
+        self._lines: list[_Line] = []
 
     def take(self, text: bytes, changed: set[_Row]) -> None:
         """The text after `# TYPE ` now. Adds the rows to `changed` that have other values than before."""
         if text == self._text:
             return
-        kind, *lines = text.removeprefix(self._name).split(b"\n")
+        kind, *texts = text.removeprefix(self._name).split(b"\n")
         if kind.strip() != self._family.kind:
-            lines = []
-        before, self._text, self._lines = self._lines, text, set(lines)
-        if len(self._lines) != len(before) or not self._patch(self._lines - before, changed):
+            texts = []
+        before, self._text, self._texts = self._texts, text, texts
+        if len(texts) != len(before) or not self._patch(before, changed):
             self._rebuild(changed)
 
-    def _patch(self, fresh: set[bytes], changed: set[_Row]) -> bool:
+    def _patch(self, before: list[bytes], changed: set[_Row]) -> bool:
         """Take over new values of known series. False if the series are not the same as before."""
-        for line in fresh:
-            head, _, value = line.rpartition(b" ")
-            series = self._series.get(head)
-            if series is None:
+        for line, old, new in zip(self._lines, before, self._texts, strict=True):
+            if new == old:
+                continue
+            row, head = line.row, line.head
+            if not head or not new.startswith(head):
                 return False
-            number = _number(value)
+            if row is None:
+                continue
+            number = _number(new[len(head) :])
             if number is None:
                 return False
-            row, index = series
-            row.values[index] += number - self._values[head]
-            self._values[head] = number
+            row.values[line.index] += number - line.value
+            line.value = number
             changed.add(row)
         return True
 
     def _rebuild(self, changed: set[_Row]) -> None:
-        for head, (row, index) in self._series.items():
-            row.series[index] -= 1
-            row.values[index] = row.values[index] - self._values[head] if row.series[index] else 0.0
-            changed.add(row)
-        self._series, self._values = {}, {}
-        if len(self._lines) <= SERIES_LIMIT:
-            for line in self._lines:
-                self._add(line, changed)
+        for line in self._lines:
+            row, index = line.row, line.index
+            if row is not None:
+                row.series[index] -= 1
+                row.values[index] = row.values[index] - line.value if row.series[index] else 0.0
+                changed.add(row)
+        self._lines = []
+        if len(self._texts) > SERIES_LIMIT:
+            self._texts = []
+        seen: set[bytes] = set()
+        for text in self._texts:
+            self._lines.append(self._line(text, seen, changed))
 
-    def _add(self, line: bytes, changed: set[_Row]) -> None:
-        head, labels, number = _parse(line, self._name)
+    def _line(self, text: bytes, seen: set[bytes], changed: set[_Row]) -> _Line:
+        head, labels, number = _parse(text, self._name)
         family = self._family
         key = (labels.get("gpu_uuid", ""), "") if family.gpu else (labels.get("model", ""), labels.get("version", ""))
         index = _INDEX.get(labels.get(family.by, "") if family.by else family.field)
-        if number is None or not key[0] or index is None or head in self._series:
-            return
+        if number is None:
+            return _Line()
+        if not key[0] or index is None or head in seen:
+            return _Line(head + b" ")
+        seen.add(head)
         row = self._rows.get((key, family.gpu))
         if row is None:
             row = self._rows[key, family.gpu] = _Row(key, family.gpu)
-        self._series[head] = (row, index)
-        self._values[head] = number
         row.values[index] += number
         row.series[index] += 1
         changed.add(row)
+        return _Line(head + b" ", row, index, number)
 
 
 def _parse(line: bytes, name: bytes) -> tuple[bytes, dict[str, str], float | None]:

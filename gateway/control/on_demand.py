@@ -12,7 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from config.schema import Models
 from gateway.control.failures import Failures
@@ -83,6 +83,17 @@ class OnDemand:
     def troubles(self) -> list[str]:
         """What does not load, and why."""
         return [f"model {model}: {each.reason}" for (address, model), each in self._failures.items() if not address]
+
+    def describe(self) -> dict[str, Any]:
+        """For `GET /v1/fleet`: the room on each endpoint, how often was loaded and unloaded, what each model that is
+        wanted waits for, and what fails."""
+        return {
+            "max_loaded": self._models.max_loaded,
+            "memory": self._models.memory,
+            **self._metrics.counts(),
+            "wanted": {model: wish.progress for model, wish in self._wishes.items()},
+            "failing": {model: each.reason for (address, model), each in self._failures.items() if not address},
+        }
 
     async def load(self, model: str, tell: Tell = lambda progress: None) -> Outcome:
         """Return when `model` is READY somewhere and the workers were sent word of it, or why it is not."""

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import math
 
-NODE_SHARE = 0.05
-"""The most of a core that the pages of all endpoints may take; LOOK_CPU is what a look takes but for reading."""
-LOOK_CPU = 40e-6
+GRID = 0.025
+"""Seconds between the moments at which looks and polls begin: the process wakes up for several at once, which costs
+less."""
+NODE_SHARE = 0.085
+"""The most of a core that control may take for the polling of all endpoints."""
+LOOK_CPU = 150e-6
+"""Seconds that a look takes at most, on a slow machine, beside twice what it takes to understand the page: sockets,
+timers, turns of the loop. Nobody measures it alone; it bounds what of control's CPU time is put down to looks."""
+SLOWEST_STRETCH = 50.0
 BUDGET_FADE = 2.0
 QUIET = 5.0
 """Seconds without anything going on after which an endpoint is looked at more rarely."""
@@ -17,6 +23,11 @@ SLOWEST_FAILING = 60.0
 """Seconds from one try to the next at an endpoint that has no page."""
 CPU_SHARE = 0.05
 """The most of a core that the pages of one endpoint may take: of 10,000 models, one takes 0.1 s to read."""
+
+
+def on_grid(at: float) -> float:
+    """The first moment from `at` on at which something may begin."""
+    return math.ceil(at / GRID) * GRID
 
 
 class Pace:
@@ -63,20 +74,20 @@ class Pace:
 
 class Budget:
     """How much slower than configured all pages together must be read, so that they take no more than `NODE_SHARE` of a
-    core."""
+    core. What counts is the CPU time of the whole process, as far as looks can be the reason for it."""
 
     def __init__(self) -> None:
         self.stretch = 1.0
-        self._spent = 0.0
+        self._most = 0.0
         self._wanted = 0.0
 
     def spend(self, cpu: float) -> None:
-        """A page took so many seconds to read, without what every look takes."""
-        self._spent += cpu + LOOK_CPU
+        """A page took so many seconds to understand."""
+        self._most += 2 * cpu + LOOK_CPU
 
-    def settle(self, elapsed: float) -> None:
-        """Adjust `stretch`, `elapsed` seconds after the last time."""
-        wanted = self._spent / elapsed * self.stretch
-        self._spent = 0.0
+    def settle(self, elapsed: float, cpu: float) -> None:
+        """Adjust `stretch`, `elapsed` seconds after the last time, in which this process had so many seconds of CPU."""
+        wanted = min(cpu, self._most) / elapsed * self.stretch
+        self._most = 0.0
         self._wanted += (1 - math.exp(-elapsed / BUDGET_FADE)) * (wanted - self._wanted)
-        self.stretch = max(1.0, self._wanted / NODE_SHARE)
+        self.stretch = min(max(1.0, self._wanted / NODE_SHARE), SLOWEST_STRETCH)

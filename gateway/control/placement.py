@@ -14,6 +14,8 @@ from config.schema import Models
 
 SETTLE = 0.5
 """Seconds after a load in which a model is not unloaded: those that waited for it come only now."""
+LONGEST_SETTLE = 5.0
+"""The same for a model that nobody used since: those that waited may be late, or may have gone."""
 CALM_SHARE = 0.25
 """Of `spread_wait`: with less expected wait than this at all its copies, a model has one too many."""
 CALM_SECONDS = 30.0
@@ -40,7 +42,8 @@ class Resident(NamedTuple):
     def may_go(self, now: float, idle: float = 0.0) -> bool:
         """May it be unloaded, if only what was not asked for in `idle` seconds may?"""
         at_rest = self.ready and not self.pinned and not self.in_flight
-        return at_rest and now - self.since >= SETTLE and now - self.last >= idle
+        settled = now - self.since >= (SETTLE if self.used >= self.since else LONGEST_SETTLE)
+        return at_rest and settled and now - self.last >= idle
 
 
 class Host(NamedTuple):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from config.schema import Config, Route
 from gateway.control.fleet import Fleet
-from gateway.control.fleet_view import describe, gauges
+from gateway.control.fleet_view import describe, gauges, waits
 from gateway.control.keeper import Keepers
 from gateway.control.keys import KeyWatch, Publish
 from gateway.control.load_records import LoadRecords
@@ -104,6 +104,7 @@ class Plane:
             client,
             self.fleet.paged,
             sources,
+            self.keepers.polled,
             cached(config),
             LoadRecords(self.store) if settings_of(config) is not None else None,
         )
@@ -247,7 +248,12 @@ class Plane:
 
     def fleet_view(self, pool: str, model: str) -> dict[str, Any]:
         """All endpoints of one pool or, for "", of all; with one model or, for "", all of them. For `/v1/fleet`."""
-        return describe(self.fleet, self._pools, pool, model, monotonic())
+        view = describe(self.fleet, self._pools, pool, model, monotonic())
+        for name, told in view["pools"].items():
+            told.update(self.keepers.describe(name))
+            if "models_on_demand" in told:
+                told["models_on_demand"].update(waits(self._totals.values().counters, name))
+        return view
 
     def explain(self, question: Question) -> dict[str, Any]:
         """Where a request goes and why. For `/v1/explain`."""

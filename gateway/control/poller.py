@@ -17,6 +17,7 @@ from typing import Protocol
 from config.schema import Endpoint, Pool
 from gateway.control.inventory import Inventory, Poll
 from gateway.control.load_records import LoadRecords
+from gateway.control.pace import on_grid
 from gateway.control.triton import TritonClient
 from gateway.telemetry.metrics import Metrics
 from gateway.world import EndpointState
@@ -67,6 +68,7 @@ class EndpointPoller:
         changed: Callable[[], None],
         metrics: Metrics,
         paged: Callable[[str], bool],
+        polled: Callable[[str, str, bool], None],
         watched: bool = False,
         records: LoadRecords | None = None,
     ) -> None:
@@ -78,6 +80,7 @@ class EndpointPoller:
         self._slots = slots
         self._changed = changed
         self._paged = paged
+        self._told = polled
         self._watched = watched
         self._records = records if watched else None
         self._index_due = 0.0
@@ -97,8 +100,9 @@ class EndpointPoller:
                 self.inventory.remember(await self._records.read(self.endpoint.address))
             while True:
                 await self._round()
-                await asyncio.sleep(SHORTEST_GAP)
-                await self._wait_interval()
+                now = asyncio.get_running_loop().time()
+                await asyncio.sleep(on_grid(now + SHORTEST_GAP) - now)
+                await self._wait_interval(now)
         finally:
             self._ready.value = 0
             async with self._end:
@@ -126,10 +130,10 @@ class EndpointPoller:
         async with self._end:
             await self._end.wait_for(lambda: self._ended > 0)
 
-    async def _wait_interval(self) -> None:
+    async def _wait_interval(self, since: float) -> None:
         interval = self._readiness.interval * random.uniform(1 - JITTER, 1 + JITTER)
         try:
-            async with asyncio.timeout(max(0.0, interval - SHORTEST_GAP)):
+            async with asyncio.timeout_at(on_grid(since + interval)):
                 await self._wanted.wait()
         except TimeoutError:
             pass  # the interval is over
@@ -148,7 +152,9 @@ class EndpointPoller:
         now = asyncio.get_running_loop().time()
         may_skip = self.inventory.settled and not self._watched and self._paged(self.endpoint.address)
         if not asked and now < self._index_due and may_skip:
-            return await self._client.live(self._readiness.timeout)
+            poll = await self._client.live(self._readiness.timeout)
+            if not (poll.live and poll.renewed):
+                return poll
         poll = await self._client.poll(self._readiness.timeout)
         self._index_due = now + HEARTBEAT if poll.models is not None else 0.0
         return poll
@@ -169,6 +175,7 @@ class EndpointPoller:
             )
         if changed:
             self._changed()
+        self._told(self._pool, state.address, poll.live)
 
 
 class PoolPollers:
@@ -239,8 +246,9 @@ class PoolPollers:
 
 class Pollers:
     """The pollers of all pools. An endpoint in two pools is polled for each, by that pool's settings. `sources` are
-    those of the pools that do not say themselves where their endpoints are, and `watched` names the pools of which it
-    matters when a model is loaded again, which `records` remember."""
+    those of the pools that do not say themselves where their endpoints are. `polled` is told how each poll ended: pool,
+    address, and whether the server was live. `watched` names the pools of which it matters when a model is loaded
+    again, which `records` remember."""
 
     def __init__(
         self,
@@ -250,6 +258,7 @@ class Pollers:
         client: Callable[[str], Client] = TritonClient,
         paged: Callable[[str], bool] = lambda address: False,
         sources: Mapping[str, Source] | None = None,
+        polled: Callable[[str, str, bool], None] = lambda pool, address, live: None,
         watched: Collection[str] = (),
         records: LoadRecords | None = None,
     ) -> None:
@@ -258,7 +267,8 @@ class Pollers:
         def follow(name: str, pool: Pool) -> PoolPollers:
             def made(one: Endpoint) -> EndpointPoller:
                 return EndpointPoller(
-                    name, one, pool, client(one.address), slots, changed, metrics, paged, name in watched, records
+                    *(name, one, pool, client(one.address), slots, changed, metrics, paged, polled),
+                    *(name in watched, records),
                 )
 
             return PoolPollers(name, (sources or {}).get(name) or source_of(pool), made, changed)

@@ -1,7 +1,8 @@
 """One place of a managed pool: keeps one Triton of the wanted launch running there.
 
-A Triton that ends is started again, after a wait that doubles. One whose launch changed is replaced without a gap: the
-new one first, and when that is ready the old one leaves the endpoints, finishes what it has, and is stopped.
+A Triton that ends is started again, after a wait that doubles; one that runs and does not answer is killed first. One
+whose launch changed is replaced without a gap: the new one first, and when that is ready the old one leaves the
+endpoints, finishes what it has, and is stopped.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import logging
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection
-from typing import Protocol
+from typing import Literal, Protocol
 
 from config.schema import Managed
 from gateway.backoff import Backoff
 from gateway.control.launch import Launch, Ports, are_free, free_ports
 from gateway.control.poller import Client
+from gateway.control.silence import Silence
 from gateway.control.triton_process import Place, StartError, TritonProcess
 
 STABLE = 30.0
@@ -26,6 +28,9 @@ CRASH_WINDOW = 600.0
 """Seconds in which `crash_loop` ends make a crash loop."""
 STOP_GRACE = 35.0
 """Seconds after SIGTERM: a Triton gives its models 30 to finish, `--exit-timeout-secs`."""
+
+Cause = Literal["ended", "start", "hung"]
+"""It ended by itself, did not come up, or ran and did not answer."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +56,7 @@ class Host(Protocol):
     def changed(self) -> None:
         """The endpoints, or what is wrong, are others."""
 
-    def restarted(self, replica: int) -> None:
+    def restarted(self, replica: int, cause: Cause) -> None:
         """A Triton ended that should not have."""
 
 
@@ -62,6 +67,8 @@ class Replica:
         self.number = number
         self.state = "starting"
         self.reason = ""
+        self.ends = 0
+        self.last_end = ""
         self._host = host
         self._launch = launch
         self._settings = settings
@@ -70,6 +77,7 @@ class Replica:
         self._draining: TritonProcess | None = None
         self._leaving = False
         self._ends: deque[float] = deque(maxlen=settings.crash_loop)
+        self._silence = Silence(host.clock)
         self._last_ports: Ports | None = None
         self._since = 0.0
         self._wake = asyncio.Event()
@@ -101,6 +109,17 @@ class Replica:
         verdict = f"crash loop, {len(self._ends)} ends in {CRASH_WINDOW / 60:g} minutes: " if self.crash_loop else ""
         return f"replica {self.number}: {verdict}{self.reason}"
 
+    def polled(self, live: bool) -> None:
+        """A poll of the serving Triton ended."""
+        self._silence.poll(live)
+        if self._hung:
+            self._wake.set()
+
+    @property
+    def _hung(self) -> bool:
+        limit = self._settings.hung_after
+        return limit is not None and self._silence.seconds >= limit
+
     def wish(self, launch: Launch, settings: Managed) -> None:
         """Run this from now on."""
         if launch != self._launch:
@@ -131,6 +150,8 @@ class Replica:
             self._wake.clear()
             if self._serving is None or self._serving.ended.is_set():
                 await self._bring_up()
+            elif self._hung:
+                await self._end_hung(self._serving)
             elif self._serving.key != self._launch.key:
                 await self._roll()
             else:
@@ -156,6 +177,7 @@ class Replica:
         self._serving = process
         self._since = self._host.clock()
         self._last_ports = process.ports
+        self._silence = Silence(self._host.clock)
         self.state, self.reason = "ready", ""
         process.on_end = self._ended
 
@@ -169,9 +191,7 @@ class Replica:
         """Start one where none runs; after a failure, wait."""
         if self._serving is not None:
             self._wake.clear()
-            if self._host.clock() - self._since >= STABLE:
-                self._backoff.reset()
-            self._count_end(f"{self._serving.end_told()}{self._serving.last_words()}")
+            self._lost("ended", f"{self._serving.end_told()}{self._serving.last_words()}")
             self._serving.kill()
             self._serving = None
             await self._pause()
@@ -182,12 +202,23 @@ class Replica:
         try:
             process = await self._start()
         except StartError as error:
-            self._count_end(str(error))
+            self._count_end("start", str(error))
             await self._pause()
             return
         _log.info("a Triton is ready", extra=self._told(process) | {"seconds": round(self._host.clock() - began, 2)})
         self._take(process)
         self._host.changed()
+
+    async def _end_hung(self, old: TritonProcess) -> None:
+        """Out of the endpoints; what it may have yet is waited for; then SIGKILL: it may not hear of SIGTERM."""
+        reason = f"it runs, but has not answered for {self._silence.seconds:.0f} s{old.last_words()}"
+        self._silence = Silence(self._host.clock)
+        await self._empty(old)
+        old.kill()
+        self._draining = None
+        self._wake.clear()
+        self._lost("hung", reason)
+        await self._pause()
 
     async def _start(self) -> TritonProcess:
         """A Triton of the wanted launch that answers. Raises `StartError`; then, or when cancelled, none is left."""
@@ -255,6 +286,14 @@ class Replica:
 
     async def _retire(self, old: TritonProcess) -> None:
         """Out of the endpoints, then what it has is finished, then it ends."""
+        await self._empty(old)
+        await old.stop(STOP_GRACE)
+        self._draining = None
+        _log.info("a Triton is stopped", extra=self._told(old))
+        self._host.changed()
+
+    async def _empty(self, old: TritonProcess) -> None:
+        """Out of the endpoints; return when it has nothing any more, or after `drain_timeout`."""
         self._draining = old
         old.on_end = lambda: None
         if self._serving is old:
@@ -265,18 +304,21 @@ class Replica:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.drain_timeout):
                     await self._host.left(old.address)
-        await old.stop(STOP_GRACE)
-        self._draining = None
-        _log.info("a Triton is stopped", extra=self._told(old))
-        self._host.changed()
 
-    def _count_end(self, reason: str) -> None:
+    def _lost(self, cause: Cause, reason: str) -> None:
+        """The serving one is no more. If it had run for long, the next one is started as promptly as at first."""
+        if self._host.clock() - self._since >= STABLE:
+            self._backoff.reset()
+        self._count_end(cause, reason)
+
+    def _count_end(self, cause: Cause, reason: str) -> None:
         self.state, self.reason = "down", reason
+        self.ends, self.last_end = self.ends + 1, reason
         was_loop = self.crash_loop
         self._ends.append(self._host.clock())
-        self._host.restarted(self.number)
-        extra = {"pool": self._host.name, "replica": self.number, "reason": reason}
-        _log.error("a Triton ended or did not come up", extra=extra)
+        self._host.restarted(self.number, cause)
+        extra = {"pool": self._host.name, "replica": self.number, "cause": cause, "reason": reason}
+        _log.error("a Triton ended, did not come up, or hung", extra=extra)
         if self.crash_loop and not was_loop:
             _log.error("a Triton is in a crash loop; it is tried again ever more rarely", extra=extra)
         self._host.changed()

@@ -12,16 +12,17 @@ from typing import Protocol
 from config.schema import Metrics as Settings
 from gateway.control.load import EndpointLoad
 from gateway.control.metrics_page import Gpu, Key, PageError, Reader
-from gateway.control.pace import Budget, Pace
+from gateway.control.pace import GRID, Budget, Pace, on_grid
 from gateway.control.page_client import NoPage
+from gateway.control.typical import Typicals
 from gateway.telemetry.metrics import Metrics
 
 JITTER = 0.1
 """The share of a pause by which it varies, so that the pages of many endpoints spread out."""
-GRID = 0.025
-"""Seconds between the moments at which looks begin: the process wakes up for several at once, which costs less."""
 FAILURES_TOLD = 3
 """Failures in a row that are worth a line in the log."""
+FORGOTTEN = 10.0
+"""Seconds without a page after which the last one tells nothing: the workers measure by themselves."""
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ class Client(Protocol):
 
 class Scraper:
     """Reads the page of one endpoint. After each, `taken` gets the models whose load is not as it was, the time of the
-    page and whether other models are on it than before.
+    page and whether other models are on it than before. `lost` is
+    called when there is no page where there was one.
 
     `own` tells what this node has in flight at the endpoint, by model version, without those that have nothing.
     """
@@ -50,12 +52,14 @@ class Scraper:
         client: Client,
         own: Callable[[], Mapping[Key, float]],
         taken: Callable[[set[Key], float, bool], None],
+        lost: Callable[[], None],
         metrics: Metrics,
         turns: asyncio.Semaphore,
         budget: Budget,
         clock: Callable[[], float] = monotonic,
+        typicals: Typicals | None = None,
     ) -> None:
-        self.load = EndpointLoad()
+        self.load = EndpointLoad(typicals)
         self.at = 0.0
         self.gpus: tuple[Gpu, ...] = ()
         self.failure = "not read yet"
@@ -64,6 +68,7 @@ class Scraper:
         self._client = client
         self._own = own
         self._taken = taken
+        self._lost = lost
         self._metrics = metrics
         self._turns = turns
         self._budget = budget
@@ -102,7 +107,7 @@ class Scraper:
     async def _rest(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         sleep = self._sleep = loop.create_future()
-        timer = loop.call_at(round((loop.time() + seconds) / GRID) * GRID, _wake, sleep)
+        timer = loop.call_at(on_grid(loop.time() + seconds - GRID / 2), _wake, sleep)
         try:
             await sleep
         finally:
@@ -141,12 +146,22 @@ class Scraper:
 
     def _fail(self, result: str, text: str) -> float:
         self._count(result)
+        if self.healthy:
+            self._lost()
         self.failure = text
         pause = self._pace.failed()
         if self._pace.failures == FAILURES_TOLD and not self._told:
             _log.warning("cannot read the metrics of an endpoint", extra={"endpoint": self._name, "reason": text})
             self._told = True
+        if self.load.models and self._clock() - self.at > FORGOTTEN:
+            self._forget()
         return pause
+
+    def _forget(self) -> None:
+        touched = set(self.load.models)
+        self.load.clear()
+        self._reader = Reader()
+        self._taken(touched, self.at, False)
 
     def _count(self, result: str) -> None:
         self._metrics.counter("penstock_scrapes_total", (result,)).value += 1

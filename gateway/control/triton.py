@@ -13,7 +13,9 @@ import grpc
 import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from gateway.control.ensembles import read_ensemble
 from gateway.control.inventory import Poll
+from gateway.control.liveness import NotLive, Probe
 from gateway.control.load import Shape
 from gateway.world import ModelVersion
 
@@ -28,6 +30,9 @@ CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", INDEX_LIMIT),
 )
 
+NOT_READY = "Server not ready"
+"""What `RepositoryIndex` says from SIGTERM on (Triton core, server.cc)."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -39,6 +44,7 @@ class TritonClient:
         self._address = address
         self._channel: grpc.aio.Channel | None = None
         self._made: Any = None
+        self._probe = Probe(address)
 
     async def poll(self, timeout: float) -> Poll:
         """Is it live, and what has it? Each call within `timeout` seconds. Never raises for what the server does or
@@ -49,13 +55,11 @@ class TritonClient:
     async def live(self, timeout: float) -> Poll:
         """The same without the index."""
         try:
-            answer = await self._stub().ServerLive(_messages.ServerLiveRequest(), timeout=timeout)
-        except grpc.aio.AioRpcError as error:
+            renewed = await self._probe.ask(timeout)
+        except NotLive as error:
             await self.close()
-            return Poll(live=False, reason=_reason("ServerLive", error, timeout))
-        if not answer.live:
-            return Poll(live=False, reason="the server says that it is not live")
-        return Poll(live=True)
+            return Poll(live=False, reason=f"ServerLive: {error}", told=error.told)
+        return Poll(live=True, renewed=renewed)
 
     async def shape(self, model: str, version: str, timeout: float) -> Shape | None:
         """How a model version executes; None if the server does not say."""
@@ -65,7 +69,7 @@ class TritonClient:
         except grpc.aio.AioRpcError as error:
             _log.debug("the configuration of %s is not known: %s", model, _reason("ModelConfig", error, timeout))
             return None
-        return read_shape(answer.config)
+        return read_ensemble(answer.config) if answer.config.ensemble_scheduling.step else read_shape(answer.config)
 
     def _stub(self) -> Any:
         if self._channel is None:
@@ -77,7 +81,8 @@ class TritonClient:
         try:
             answer = await stub.RepositoryIndex(_messages.RepositoryIndexRequest(), timeout=timeout)
         except grpc.aio.AioRpcError as error:
-            return Poll(live=True, reason=_reason("RepositoryIndex", error, timeout))
+            leaving = error.code() is grpc.StatusCode.UNAVAILABLE and error.details() == NOT_READY
+            return Poll(live=not leaving, reason=_reason("RepositoryIndex", error, timeout), told=leaving)
         models = read_index(answer)
         used = None
         try:
@@ -89,7 +94,8 @@ class TritonClient:
         return Poll(live=True, models=models, used=used)
 
     async def close(self) -> None:
-        """Close the channel, if any. The next poll opens another."""
+        """Close the connections, if any. The next poll opens others."""
+        self._probe.close()
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()

@@ -262,8 +262,8 @@ class Generation:
         except GatewayError as error:
             self._said = error
             return sse.event(encode_error(error.message))
-        except BaseException as error:
-            self._close(error)
+        except BaseException as ending:
+            self._close(ending)
             raise
         if text is None:
             self._close(self._said)

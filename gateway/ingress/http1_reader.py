@@ -195,9 +195,9 @@ class Http1Reader:
             rest, upgraded = memoryview(data)[upgrade.args[0] :], True
         except httptools.HttpParserCallbackError as error:
             self._stopped(error.__context__)
-        except httptools.HttpParserError as error:
+        except httptools.HttpParserError as malformed:
             if not self._last:
-                self._refuse(Refusal(400, f"malformed HTTP request: {error}"))
+                self._refuse(Refusal(400, f"malformed HTTP request: {malformed}"))
         else:
             if self._begun:
                 self._check_overhead()

@@ -72,8 +72,8 @@ class RestInference:
         except GatewayError as error:
             code = error.code
             response = error_response(error)
-        except BaseException as error:
-            code = code_of(error)
+        except BaseException as ending:
+            code = code_of(ending)
             raise
         finally:
             listener.buffered -= self._inflated

@@ -177,8 +177,8 @@ _TABLE = (
     Family(
         "penstock_managed_ends_total",
         "counter",
-        "Tritons of the gateway that ended by themselves or did not come up.",
-        ("pool", "replica"),
+        "Tritons of the gateway that ended by themselves, did not come up (start), or ran without answering (hung).",
+        ("pool", "replica", "cause"),
     ),
     Family("penstock_model_loads_total", "counter", "Models loaded by the gateway, ok or failed.", ("pool", "result")),
     Family(

@@ -22,7 +22,7 @@ QUICK_REQUESTS, QUICK_SEEDS = 10_000, 1
 
 
 def main(arguments: list[str]) -> int:
-    """The command; 1 if an aim is missed in a full run."""
+    """The command; 1 if an aim that can be met is missed in a full run."""
     options = _parser().parse_args(arguments)
     requests = options.requests or (QUICK_REQUESTS if options.quick else REQUESTS)
     seeds = options.seeds or (QUICK_SEEDS if options.quick else SEEDS)
@@ -33,7 +33,8 @@ def main(arguments: list[str]) -> int:
     print(markdown(document))
     for path in write(document, options.out):
         print(path, file=sys.stderr)
-    return int(not options.quick and any(result.missed() for result in results))
+    missed = [aim for result in results for aim in result.missed() if not result.impossible(aim)]
+    return int(bool(missed) and not options.quick)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,23 +42,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_REQUESTS:,} requests, one seed")
     parser.add_argument("--scenario", action="append", default=[], choices=sorted(ALL), help="all if not given")
     parser.add_argument("--choice", action="append", default=[], choices=list(NAMES), help="all if not given")
-    parser.add_argument("--requests", type=int, help=f"of one run ({REQUESTS:,})")
+    parser.add_argument("--requests", type=int, help=f"of one run ({REQUESTS:,}), or more")
     parser.add_argument("--seeds", type=int, help=f"runs of each ({SEEDS})")
     parser.add_argument("--out", type=Path, default=Path("loadtests/results"), help="where the results go")
     return parser
 
 
 def _results(scenarios: list[Scenario], choices: list[str], requests: int, seeds: int) -> Iterator[ScenarioResult]:
-    progress = _Progress(len(scenarios) * len(choices) * seeds)
-    for scenario in scenarios:
-        outcomes: dict[str, list[Outcome]] = {choice: [] for choice in choices}
-        for choice in choices:
+    wanted = [(scenario, _worth(scenario, choices)) for scenario in scenarios]
+    progress = _Progress(sum(len(each) for _, each in wanted) * seeds)
+    for scenario, compared in wanted:
+        outcomes: dict[str, list[Outcome]] = {choice: [] for choice in compared}
+        for choice in compared:
             for seed in range(1, seeds + 1):
                 progress.say(f"{scenario.name}: {choice}")
-                outcomes[choice].append(Run(scenario, choice, seed).go(requests))
+                outcomes[choice].append(Run(scenario, choice, seed).go(scenario.longer * requests))
         means = {choice: mean(each) for choice, each in outcomes.items()}
         yield ScenarioResult(scenario.name, scenario.title, means, owed=scenario in ACCEPTANCE)
     progress.end()
+
+
+def _worth(scenario: Scenario, choices: list[str]) -> list[str]:
+    """Without load from outside, gateways that are as one see all queues: that is the oracle again."""
+    return [choice for choice in choices if choice != "informed" or scenario.direct]
 
 
 class _Progress:

@@ -1,11 +1,14 @@
-"""A gateway in the simulation: the real endpoints, board and aperture of one node, fed by modelled scrapes."""
+"""A gateway in the simulation: the real endpoints, board and aperture of one node, and what control makes of the pages
+of modelled servers."""
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import dataclass
 
+from gateway.control.load import EndpointLoad, Load, Shape
+from gateway.control.metrics_page import Counts, Key, Page
+from gateway.control.typical import Typicals
 from loadtests.simulate.events import Events
 from loadtests.simulate.triton import Server
 from routing.aperture import Aperture
@@ -15,8 +18,6 @@ from routing.endpoint import Endpoint
 from routing.fleet import Fleet
 from routing.load_board import LoadBoard
 from routing.pickers import Tools
-
-FADE = 2.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ class Gateway:
         self.aperture = Aperture(random.Random(seed))
         self.tools = Tools(fleet, self.aperture, random.Random(seed))
         self.endpoints = tuple(self._endpoint(index, fleet) for index in range(len(servers)))
-        self._readings = [{model: Reading(model) for model in models} for _ in servers]
+        typicals = Typicals()
+        self._loads = [EndpointLoad(typicals) for _ in servers]
+        self._pages: list[dict[Key, Counts]] = [{} for _ in servers]
 
     def _endpoint(self, index: int, fleet: Fleet) -> Endpoint:
         endpoint = Endpoint(f"gpu-{index}:8001", NoChannel(), fleet)
@@ -73,45 +76,40 @@ class Gateway:
         return len(self._servers) + index * len(self._models) + self._models.index(model)
 
     def scrape(self, delay: float, counters: bool) -> None:
-        """Read every server's page: it is known to the workers `delay` seconds later."""
+        """Read every server's page: it is known to the workers `delay` seconds later. Without `counters` a page tells
+        who waits, and not how long a request takes."""
         now = self._events.now
         for index, server in enumerate(self._servers):
-            rows = []
-            for model, reading in self._readings[index].items():
-                slot = self._slot(index, model)
-                service, others = reading.read(server, self.board.in_flight(slot), now)
-                rows.append((slot, service if counters else 0.0, others))
-            self._events.after(delay, self._publish, index, rows, now)
+            load = self._loads[index]
+            touched = load.update(self._page(index, server), self._own(index), now)
+            for model in load.models.values():
+                if model.shape is None:
+                    model.shape = Shape(server.parallel)
+            rows = [(self._slot(index, key[0]), load.models[key].load) for key in touched]
+            if not counters:
+                rows = [(slot, each._replace(service=0.0)) for slot, each in rows]
+            self._events.after(delay, self._publish, [*rows, (index, load.total())], now)
 
-    def _publish(self, index: int, rows: list[tuple[int, float, float]], at: float) -> None:
-        for slot, service, others in rows:
-            self.board.publish(slot, service=service, foreign=others, at=at)
-        self.board.publish(index, foreign=sum(others for _, _, others in rows), at=at)
+    def _page(self, index: int, server: Server) -> Page:
+        """What the metrics page of a server says now."""
+        page = {
+            (model, "1"): Counts(
+                pending=server.waiting[model],
+                success=server.executed[model],
+                executions=server.executions[model],
+                compute=server.compute[model],
+            )
+            for model in self._models
+        }
+        before, self._pages[index] = self._pages[index], page
+        return Page(page, (), frozenset(key for key, counts in page.items() if before.get(key) != counts))
 
+    def _own(self, index: int) -> dict[Key, float]:
+        in_flight = {(model, "1"): self.board.in_flight(self._slot(index, model)) for model in self._models}
+        return {key: count for key, count in in_flight.items() if count}
 
-class Reading:
-    """What control makes of the counters of one model at one endpoint, as `gateway.control.load` does: sums fade by e
-    every `FADE` seconds."""
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-        self._at = 0.0
-        self._seen = (0.0, 0, 0)
-        self._compute = self._requests = self._executions = self._own = 0.0
-
-    def read(self, server: Server, own: int, now: float) -> tuple[float, float]:
-        """The seconds that one request costs, and the seconds of others' work."""
-        model, (compute, requests, executions) = self._model, self._seen
-        self._seen = (server.compute[model], server.executed[model], server.executions[model])
-        elapsed, self._at = now - self._at, now
-        left = math.exp(-elapsed / FADE)
-        self._compute = self._compute * left + self._seen[0] - compute
-        self._requests = self._requests * left + self._seen[1] - requests
-        self._executions = self._executions * left + self._seen[2] - executions
-        self._own = self._own * left + own * elapsed
-        if not self._requests:
-            return 0.0, 0.0
-        batch = self._requests / self._executions
-        service = self._compute / self._requests / batch / server.parallel
-        others = server.waiting[model] + self._compute / FADE - max(own, self._own / FADE)
-        return service, max(0.0, others) * service
+    def _publish(self, rows: list[tuple[int, Load]], at: float) -> None:
+        for slot, load in rows:
+            self.board.publish(
+                slot, pending=load.pending, service=load.service, foreign=load.foreign, at=at, own_at=load.own
+            )

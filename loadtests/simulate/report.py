@@ -9,10 +9,15 @@ import msgspec
 from loadtests.report.markdown import grid
 from loadtests.report.picture import AIM, FAINT, INK, PEER, SUBJECT, line, text
 from loadtests.simulate.peers import NAMES
-from loadtests.simulate.results import AIMS, OURS, Document, ScenarioResult
+from loadtests.simulate.results import AIMS, OURS, Aim, Document, ScenarioResult
 
 WIDTH, LABELS, PLOT, MARGIN = 900, 260, 480, 20
 BAR, STEP, TITLE, GAP = 12, 18, 30, 16
+BOUNDS = {
+    "service": "a request that never waits has",
+    "oracle": "the oracle has",
+    "informed": "all gateways as one, which know others' work as a mean, have",
+}
 SHOWN = 4.0
 """Times the oracle's p99, where a bar is cut off."""
 
@@ -35,14 +40,35 @@ def markdown(document: Document) -> str:
     """Tables of all scenarios, with the aims and what can be said where one is missed."""
     head = (
         "# Choices on paper\n\n"
-        f"{document.requests:,} requests a run, mean of {document.seeds} seeds; latencies in ms. Times the p99 of the "
-        "oracle, which sees all queues.\n"
+        f"At least {document.requests:,} requests a run, mean of {document.seeds} seeds; latencies in ms. Times the "
+        "p99 of the oracle, which sees all queues.\n"
     )
-    return "\n".join([head, *(_section(scenario) for scenario in document.scenarios)])
+    return "\n".join([head, _summary(document), "", *(_section(scenario) for scenario in document.scenarios)])
+
+
+def _summary(document: Document) -> str:
+    """All scenarios in one table: our p99 and the three ratios."""
+    rows = []
+    for scenario in document.scenarios:
+        ours = scenario.outcomes.get(OURS)
+        if ours:
+            cells = [_cell(scenario, aim) for aim in AIMS]
+            rows.append([scenario.title, f"{ours.p99:,.1f}", *cells])
+    return grid(["scenario", "our p99", *(f"× {NAMES[aim.peer]} (≤ {aim.limit:g})" for aim in AIMS)], rows)
+
+
+def _cell(scenario: ScenarioResult, aim: Aim) -> str:
+    ratio = scenario.ratio(aim.peer)
+    if ratio is None:
+        return ""
+    if aim not in scenario.missed():
+        return f"{ratio:.2f}"
+    return f"{ratio:.2f}, cannot be met" if scenario.impossible(aim) else f"**{ratio:.2f}, missed**"
 
 
 def _section(scenario: ScenarioResult) -> str:
     oracle = scenario.outcomes.get("oracle")
+    cold = any(outcome.recovered >= 0 for outcome in scenario.outcomes.values())
     rows = [
         [
             f"**{NAMES[name]}**" if name == OURS else NAMES[name],
@@ -50,15 +76,16 @@ def _section(scenario: ScenarioResult) -> str:
             f"{outcome.p99:,.1f}",
             f"{outcome.p99 / oracle.p99:,.2f}" if oracle else "",
             f"{outcome.utilisation:.0%}",
+            *([f"{outcome.recovered:.0f}" if outcome.recovered >= 0 else "never"] if cold else []),
         ]
         for name, outcome in sorted(scenario.outcomes.items(), key=lambda item: item[1].p99)
     ]
-    table = grid(["choice", "p50", "p99", "× oracle", "utilisation"], rows)
+    table = grid(["choice", "p50", "p99", "× oracle", "utilisation", *(["fair after, s"] if cold else [])], rows)
     return "\n".join([f"## {scenario.title} (`{scenario.name}`)\n", table, "", *verdicts(scenario), ""])
 
 
 def verdicts(scenario: ScenarioResult) -> list[str]:
-    """A line for each aim, and for one that is missed what part of it cannot be had."""
+    """A line for each aim, and for one that is missed what bounds it."""
     lines = []
     for aim in AIMS if scenario.owed else ():
         ratio = scenario.ratio(aim.peer)
@@ -66,12 +93,9 @@ def verdicts(scenario: ScenarioResult) -> list[str]:
             continue
         met = aim not in scenario.missed()
         lines.append(f"* {ratio:.2f} of {NAMES[aim.peer]}, aim ≤ {aim.limit:g}: {'met' if met else '**missed**'}")
-        best = None if met else scenario.best_possible(aim)
-        if best:
-            lines.append(
-                f"  * the oracle itself is at {best[0]:.2f}; gateways that saw each other's requests at once, and of "
-                f"others' work only the mean, would be at {best[1]:.2f}: news that is older than a service says no more"
-            )
+        if not met:
+            told = "; ".join(f"{BOUNDS[name]} {bound:.2f}" for name, bound in scenario.bounds(aim).items())
+            lines.append(f"  * {'it cannot be met' if scenario.impossible(aim) else 'bounds'}: {told}")
     return lines
 
 

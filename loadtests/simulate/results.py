@@ -37,12 +37,22 @@ class ScenarioResult(msgspec.Struct, frozen=True):
         ratios = [(aim, self.ratio(aim.peer)) for aim in AIMS] if self.owed else []
         return [aim for aim, ratio in ratios if ratio is not None and ratio > aim.limit]
 
-    def best_possible(self, aim: Aim) -> tuple[float, float] | None:
-        """What the oracle and the bound of perfect cooperation reach, as parts of the aim's peer."""
-        peer, oracle, informed = (self.outcomes.get(name) for name in (aim.peer, "oracle", "informed"))
-        if not (peer and oracle and informed):
-            return None
-        return oracle.p99 / peer.p99, informed.p99 / peer.p99
+    def bounds(self, aim: Aim) -> dict[str, float]:
+        """As parts of the aim's peer: what a request takes that never waits and runs where it is fastest, the oracle,
+        and gateways that see each other's requests at once, but not those of others."""
+        peer = self.outcomes.get(aim.peer)
+        if peer is None:
+            return {}
+        found = {"service": peer.service / peer.p99}
+        for name in ("oracle", "informed"):
+            if name in self.outcomes and name != aim.peer:
+                found[name] = self.outcomes[name].p99 / peer.p99
+        return found
+
+    def impossible(self, aim: Aim) -> bool:
+        """A request alone, or the oracle, takes longer than the aim says."""
+        bounds = self.bounds(aim)
+        return max(bounds.get("service", 0.0), bounds.get("oracle", 0.0)) > aim.limit
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -54,11 +64,13 @@ class Document(msgspec.Struct, frozen=True):
 
 
 def mean(outcomes: list[Outcome]) -> Outcome:
-    """Figure by figure."""
+    """Figure by figure; of recoveries the last."""
     count = len(outcomes)
     return Outcome(
         p50=sum(each.p50 for each in outcomes) / count,
         p99=sum(each.p99 for each in outcomes) / count,
         mean=sum(each.mean for each in outcomes) / count,
         utilisation=sum(each.utilisation for each in outcomes) / count,
+        service=sum(each.service for each in outcomes) / count,
+        recovered=max(each.recovered for each in outcomes) if min(each.recovered for each in outcomes) >= 0 else -1.0,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from dataclasses import dataclass
 
 from loadtests.simulate.events import Events
@@ -14,6 +15,10 @@ from loadtests.simulate.triton import Job, Server
 from routing.call import Call
 from transcoding.methods import BY_NAME
 
+FAIR = 0.75
+"""Of an equal share of the requests, what counts as fair."""
+FAIR_SECONDS = 3
+"""For how long a share is fair, to count."""
 WARM_UP = 0.1
 """The part of the requests that is not counted: queues fill and service times are learned."""
 ANNOUNCED = 1.0
@@ -23,12 +28,16 @@ AVERAGED = 5.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """Latencies in milliseconds, and the mean part of the time that instances were busy."""
+    """Latencies in milliseconds, and the mean part of the time that instances were busy. `recovered`: seconds from the
+    end of a cold start until the endpoint has a fair share of the requests, -1 if there is none or it never has.
+    `service` is the p99 of service times alone, in milliseconds, where they are shortest."""
 
     p50: float
     p99: float
     mean: float
     utilisation: float
+    recovered: float = -1.0
+    service: float = 0.0
 
 
 class Run:
@@ -41,7 +50,11 @@ class Run:
         speeds = [0.25 if index < scenario.slow * scenario.endpoints else 1.0 for index in range(scenario.endpoints)]
         self._rng.shuffle(speeds)
         self._direct_servers = int(scenario.direct_share * scenario.endpoints) if scenario.direct else 0
-        self._servers = [Server(events, speed, scenario.parallel, scenario.batching) for speed in speeds]
+        cold = [scenario.cold if index == 0 else 0.0 for index in range(scenario.endpoints)]
+        self._servers = [
+            Server(events, speed, scenario.parallel, scenario.batching, first)
+            for speed, first in zip(speeds, cold, strict=True)
+        ]
         models = list(scenario.models)
         self._gateways = [Gateway(events, self._servers, models, seed + g) for g in range(scenario.gateways)]
         usual = [self._usual(index < self._direct_servers) for index in range(scenario.endpoints)]
@@ -54,7 +67,9 @@ class Run:
         self._offered = [0.0] * scenario.gateways
         self._rates = self._gateway_rates()
         self._latencies: list[float] = []
-        self._sent = 0
+        self._sizes: list[float] = []
+        self._sent: Counter[int] = Counter()
+        self._sent_first: Counter[int] = Counter()
         self._calls = {model: Call(BY_NAME["ModelInfer"], model, "1", ()) for model in models}
         self._models = models
         self._shares = [scenario.models[model].share for model in models]
@@ -105,7 +120,8 @@ class Run:
                 self._gateways[index].aperture.place(place, loads)
 
     def _scrape(self, index: int) -> None:
-        self._gateways[index].scrape(self._scenario.delay, self._scenario.counters)
+        if self._scenario.pages:
+            self._gateways[index].scrape(self._scenario.delay, self._scenario.counters)
         self._events.after(self._scenario.period * self._rng.uniform(0.9, 1.1), self._scrape, index)
 
     def _churn(self) -> None:
@@ -119,9 +135,10 @@ class Run:
         self._events.after(self._scenario.churn, self._churn)
 
     def _direct(self, server: Server) -> None:
-        model = self._rng.choices(self._models, self._shares)[0]
-        server.submit(Job(model, self._size(model), lambda: None))
-        rate = self._scenario.direct * server.speed * server.parallel / self._mean
+        for _ in range(self._scenario.burst):
+            model = self._rng.choices(self._models, self._shares)[0]
+            server.submit(Job(model, self._size(model), lambda: None))
+        rate = self._scenario.direct * server.speed * server.parallel / self._mean / self._scenario.burst
         self._events.after(self._rng.expovariate(rate), self._direct, server)
 
     def _size(self, model: str) -> float:
@@ -139,12 +156,16 @@ class Run:
         endpoint = self._choose[index](gateway.endpoints, call)
         lease = endpoint.take(call)
         arrived = self._events.now
+        self._sent[int(arrived)] += 1
+        self._sent_first[int(arrived)] += endpoint.slot == 0
 
         def done() -> None:
             lease.release(ok=True)
             self._latencies.append(self._events.now - arrived)
 
-        self._servers[endpoint.slot].submit(Job(model, self._size(model), done))
+        size = self._size(model)
+        self._sizes.append(size)
+        self._servers[endpoint.slot].submit(Job(model, size, done))
 
     def _outcome(self) -> Outcome:
         counted = sorted(self._latencies[int(WARM_UP * len(self._latencies)) :])
@@ -154,4 +175,15 @@ class Run:
             p99=counted[int(0.99 * len(counted))] * 1e3,
             mean=sum(counted) / len(counted) * 1e3,
             utilisation=busy / (self._events.now * len(self._servers)),
+            service=sorted(self._sizes)[int(0.99 * len(self._sizes))] * 1e3,
+            recovered=self._recovered() if self._scenario.cold else -1.0,
         )
+
+    def _recovered(self) -> float:
+        begin, end = math.ceil(self._scenario.cold), int(self._events.now) - FAIR_SECONDS
+        for second in range(begin, end):
+            window = range(second, second + FAIR_SECONDS)
+            fair = FAIR * sum(self._sent[each] for each in window) / len(self._servers)
+            if sum(self._sent_first[each] for each in window) >= fair:
+                return second - self._scenario.cold
+        return -1.0

@@ -32,10 +32,19 @@ class Server:
     """First come, first served, on `parallel` instances; a batch takes what waits, no longer than that.
 
     `waiting`, `compute`, `executed` and `executions` are what Triton's metrics say of each model: requests that wait
-    for an instance, compute time (each request of a batch counts the whole batch's), requests, and batches.
+    for an instance, compute time (each request of a batch counts the whole batch's), requests, and batches. `cold` is
+    what the first execution takes, 0 for no longer than any.
     """
 
-    def __init__(self, events: Events, speed: float = 1.0, parallel: int = 1, batching: Batching | None = None) -> None:
+    def __init__(
+        self,
+        events: Events,
+        speed: float = 1.0,
+        parallel: int = 1,
+        batching: Batching | None = None,
+        cold: float = 0.0,
+    ) -> None:
+        self._cold = cold
         self.speed = speed
         self.parallel = parallel
         self.running = 0
@@ -63,6 +72,8 @@ class Server:
         batch = self._next_batch()
         longest = max(job.size for job in batch)
         seconds = (longest + self._batching.share * (sum(job.size for job in batch) - longest)) / self.speed
+        if self._cold:
+            seconds, self._cold = self._cold, 0.0
         self.running += 1
         self._events.after(seconds, self._finish, batch, seconds)
 

@@ -65,7 +65,7 @@ class Picker:
             endpoint, part = parts[turn]
             if (own.uneven or now < endpoint.warm_at) and not self._takes(own, endpoint, now):
                 continue
-            service = endpoint.service_seconds(key)
+            service = endpoint.service_seconds(key, now)
             wait = endpoint.ahead(now, part) + service
             good = AS_FAST * typical.fastest
             typical.see(service)

@@ -72,8 +72,9 @@ def test_targets_of_make_exist(page: str, target: str) -> None:
     assert run(f"make -n {target}").returncode == 0, f"{page}: make {target}"
 
 
-def test_check() -> None:
-    checks = [command for _, command in COMMANDS if command.startswith("penstock check")]
+@pytest.mark.parametrize("subcommand", ["check", "explain"])
+def test_what_needs_no_gateway(subcommand: str) -> None:
+    checks = [command for _, command in COMMANDS if command.startswith(f"penstock {subcommand}")]
     for command in checks:
         result = run(command.replace("penstock", str(Path(sys.executable).with_name("penstock"))))
         assert result.returncode == 0, result.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from tests.support.gateway_process import alive, roles
 from tests.support.hammer import Hammer
 from tests.support.managed_tritons import gateway, managed, metric, tritons_of
 from tests.support.model_repository import write_repository
+from tests.support.processes import _all
 
 pytestmark = [pytest.mark.triton, pytest.mark.slow]
 
@@ -25,6 +27,14 @@ RETRY = {"kind": "retry", "idempotent": True, "attempts": 3, "min_per_second": 1
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     return write_repository(tmp_path / "models", ["simple"])
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def zombies_of(parent: int) -> list[int]:
+    return [pid for pid, fields in _all() if fields[0] == "Z" and int(fields[1]) == parent]
 
 
 def place(gateway: Gateway, pool: dict[str, Any]) -> None:
@@ -74,8 +84,12 @@ def test_control_that_is_killed_costs_no_request_and_no_triton(two: Gateway) -> 
         until(lambda: load.outcomes["ok"] > done + 50)
     assert load.failures == {}
     assert tritons_of(two) == before
-    os.kill(next(iter(before)), signal.SIGKILL)  # the new control watches what it took over
+    victim = next(iter(before))
+    assert parent_of(victim) == two.process.pid
+    os.kill(victim, signal.SIGKILL)  # the new control watches what it took over
     until(lambda: len(tritons_of(two)) == 2 and tritons_of(two) != before)
+    until(lambda: not Path(f"/proc/{victim}").exists())
+    until(lambda: zombies_of(two.process.pid) == [])
 
 
 def test_nothing_outlives_a_gateway_that_is_killed(repository: Path) -> None:
@@ -89,6 +103,34 @@ def test_nothing_outlives_a_gateway_that_is_killed(repository: Path) -> None:
         until(lambda: not any(map(alive, pids)))
     finally:
         one.stop()
+
+
+def test_a_triton_that_stands_still_is_replaced(repository: Path) -> None:
+    pool = {"managed": managed(repository, replicas=2, hung_after="2s", drain_timeout="1s")}
+    route = {"name": "all", "match": {"model": "*"}, "to": "tritons", "policies": [RETRY]}
+    pool["readiness"] = {"interval": "200ms", "timeout": "300ms"}
+    one = gateway(pool, settings={"routes": [route]})
+    place(one, one.config["pools"]["tritons"])
+    with one:
+        until(lambda: metric(one, "penstock_endpoint_ready") == 2)
+        before = tritons_of(one)
+        with Hammer(one.address, lambda: "simple") as load:
+            until(lambda: load.outcomes["ok"] > 50)
+            victim = next(iter(before))
+            os.kill(victim, signal.SIGSTOP)
+            until(lambda: not alive(victim))
+            until(lambda: metric(one, "penstock_managed_replicas", state="ready") == 2)
+            until(lambda: metric(one, "penstock_endpoint_ready") == 2)
+            done = load.outcomes["ok"]
+            until(lambda: load.outcomes["ok"] > done + 100)
+        assert load.failures == {}
+        assert len(tritons_of(one)) == 2
+        assert metric(one, "penstock_managed_ends_total", cause="hung") == 1
+        replicas = json.loads(one.admin("/v1/fleet")[1])["pools"]["tritons"]["replicas"]
+        (told,) = [each for each in replicas if each["ends"]]
+        assert told["last_end"].startswith("it runs, but has not answered for 2 s")
+        assert (told["state"], told["reason"]) == ("ready", None)
+        assert "a Triton ended, did not come up, or hung" in one.log.read_text()
 
 
 def test_a_crash_loop_leaves_the_other_pool_alone(repository: Path, tmp_path: Path) -> None:

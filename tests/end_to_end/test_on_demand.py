@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
-import random
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +16,10 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from loadtests.on_demand import Traffic, play, report
 from tests.support.deadline import until
 from tests.support.gateway import Gateway
-from tests.support.hammer import BODY, Hammer, ask
+from tests.support.hammer import BODY, ask
 from tests.support.managed_tritons import copies, gateway, managed, metric
 from tests.support.messages import infer_request
 from tests.support.model_repository import MODELS, write_model
@@ -29,7 +28,7 @@ pytestmark = [pytest.mark.triton, pytest.mark.slow]
 _messages: Any = service_pb2
 _services: Any = service_pb2_grpc
 
-NAMES = [f"m{number}" for number in range(12)]
+NAMES = [f"m{number}" for number in range(5)]
 ROOM = 4
 HOT = 500
 CLIENTS = 5
@@ -43,41 +42,6 @@ def on_demand(tmp_path: Path) -> Iterator[Gateway]:
     models = {"mode": "on_demand", "max_loaded": ROOM, "load_timeout": "60s", "failure_backoff": "2s"}
     with gateway({"managed": managed(repository), "models": models}, workers=2) as one:
         yield one
-
-
-class Watch:
-    """Asks the gateway's Triton several times a second what it has loaded; `most` is the most there was."""
-
-    def __init__(self, address: str) -> None:
-        self.most = 0
-        self.looks = 0
-        self._address = address
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join(10)
-
-    def _look(self) -> None:
-        with grpc.insecure_channel(self._address) as channel:
-            stub = _services.GRPCInferenceServiceStub(channel)
-            while not self._stop.wait(0.03):
-                index = stub.RepositoryIndex(_messages.RepositoryIndexRequest(), timeout=10)
-                held = {each.name for each in index.models if each.state in ("READY", "LOADING", "UNLOADING")}
-                self.most = max(self.most, len(held))
-                self.looks += 1
-
-
-def triton_of(gateway: Gateway) -> str:
-    fleet = json.loads(gateway.admin("/v1/fleet")[1])
-    text = json.dumps(fleet)
-    start = text.index("127.0.0.1:")
-    return text[start:].split('"')[0]
 
 
 def infer(gateway: Gateway, model: str, timeout: float = 60.0) -> tuple[int, dict[str, Any]]:
@@ -107,31 +71,21 @@ def test_a_burst_for_a_cold_model_causes_one_load(on_demand: Gateway) -> None:
     until(lambda: metric(on_demand, "penstock_model_waiting") == 0)
 
 
-def test_many_models_in_little_room_fail_nobody(on_demand: Gateway, capsys: pytest.CaptureFixture[str]) -> None:
-    chance = random.Random(3)
-    weights = [1 / (rank + 1) ** 1.1 for rank in range(len(NAMES))]
-
-    def choose() -> str:
-        return chance.choices(NAMES, weights)[0]
-
-    began = time.monotonic()
-    with Watch(triton_of(on_demand)) as watch, Hammer(on_demand.address, choose, threads=6) as load:
-        time.sleep(40)
-    seconds = time.monotonic() - began
-    assert load.failures == {}
-    assert watch.most <= ROOM, f"{watch.most} models at once in {watch.looks} looks"
-    assert watch.looks > 100
-    loads = metric(on_demand, "penstock_model_loads_total", result="ok")
-    until(lambda: metric(on_demand, "penstock_model_waiting") == 0)
-    time.sleep(1.5)  # the workers' last reports
-    cold = metric(on_demand, "penstock_model_waits_total")
-    served = load.outcomes["ok"]
-    assert loads >= ROOM
+def test_many_models_in_little_room_fail_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = play(Traffic(models=20, room=ROOM, rate=3.0, seconds=20.0, deadline=12.0), tmp_path)
     with capsys.disabled():
-        print(
-            f"\non demand: {served} requests of {len(NAMES)} models in room for {ROOM} in {seconds:.0f} s, "
-            f"{loads:.0f} loads, hit rate {1 - cold / served:.3f}, slowest {max(load.seconds):.1f} s"
-        )
+        print(f"\n{report(outcome)}")
+    assert outcome.failures == {}
+    assert outcome.requests == len(outcome.traffic.schedule())
+    assert max(outcome.most_held, outcome.most_told) <= ROOM
+    assert outcome.looks > 100
+    assert outcome.loads - outcome.unloads <= ROOM < outcome.loads
+    assert outcome.failed_loads == 0
+    assert len(outcome.seconds) > outcome.late
+    assert outcome.told["hit_rate"] == pytest.approx(outcome.hit_rate, abs=0.05)  # a call may end between two counts
+    assert outcome.told["loads"] == outcome.loads
+    hits, misses = outcome.parts()
+    assert np.median(hits) < np.median(misses) / 5
 
 
 def test_each_reason_has_its_own_answer(on_demand: Gateway) -> None:

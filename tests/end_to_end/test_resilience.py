@@ -148,7 +148,8 @@ def test_retries_hide_a_model_that_fails_on_one_triton(tritons: list[Triton], br
         (breakable.repository / "simple" / "1" / "broken").touch()
         await load.answers(300)
 
-    with before_tritons(tritons, routes=[route({"kind": "retry", "idempotent": True})]) as gateway:
+    routes = [route({"kind": "retry", "idempotent": True})]
+    with before_tritons(tritons, pick="round_robin", routes=routes) as gateway:
         load = under_load(gateway, test)
         assert load.lost == []
         assert value(gateway, "penstock_retries_total", reason="model") >= 1
@@ -171,7 +172,11 @@ def test_hedging_cuts_the_tail_when_a_triton_stands_still(tritons: list[Triton],
         worst.append(max(request.ended - request.began for request in load.requests[before:]))
 
     hedge = {"kind": "hedge", "percentile": "0.9", "budget": "100%", "idempotent": True}
-    pool = {"endpoints": [each.grpc_address for each in tritons], "readiness": {"interval": "5s", "timeout": "5s"}}
+    pool = {
+        "endpoints": [each.grpc_address for each in tritons],
+        "pick": "round_robin",
+        "readiness": {"interval": "5s", "timeout": "5s"},
+    }
     settings = {"pools": {"tritons": pool}, "routes": [route(*[hedge] * hedged)]}
     with Gateway([], workers=1, settings=settings) as gateway:
         load = under_load(gateway, test, (Rest, Rest, Unary, Unary))

@@ -60,7 +60,7 @@ def test_a_list_is_learnt_before_it_is_needed() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *(name.decode() for name in _NEVER),
+        *sorted(name.decode() for name in _NEVER),
         *("grpc-timeout", "triton-grpc-protocol-x", "x-forwarded-for", "X-Forwarded-Host", ":path"),
         *(
             "x-a",

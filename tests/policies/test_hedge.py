@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +14,7 @@ from routing.connectors.outcome import broken, from_status
 from routing.pool import Pool
 from tests.support.policies import Counts, a_stream, some_services
 from tests.support.pools import OK, a_call, a_pool, an_endpoint
+from tests.support.virtual_time import clock, play
 from transcoding.status import GatewayError, invalid
 
 READY = {"m": {"1": "READY"}}
@@ -59,7 +60,7 @@ class Fixture:
             [an_endpoint(f"h{number}:1", READY, channel) for number, channel in enumerate(self.channels)],  # type: ignore[arg-type]
             pick,
         )
-        services = some_services(self.counts, pools={"p": self.pool})
+        services = replace(some_services(self.counts, pools={"p": self.pool}), clock=clock)
         self.policy = Policy(Spec(idempotent=True, floor=0.02, budget=budget), services)
         self._seen = seen
 
@@ -95,7 +96,7 @@ def run(world: Fixture, test: Callable[[], Awaitable[object]] | None = None) -> 
                     await asyncio.sleep(0)
                 assert world.in_flight == [0, 0]
 
-    return asyncio.run(main())
+    return play(main())
 
 
 def framed(reply: object) -> bytes:
@@ -218,7 +219,7 @@ def test_nothing_is_sent_twice(why: str) -> None:
             world.policy.late[world.pool.endpoints[1]] += 1
         call = a_stream() if why == "stream" else a_call(sequence="7" if why == "sequence" else "")
         if why == "no time left":  # these channels keep no deadlines
-            call.deadline = time.monotonic() + 0.01
+            call.deadline = clock() + 0.01
         return await world.ask(call)
 
     assert framed(run(world, ask)) == (b"" if why == "stream" else FIRST)

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from routing.endpoint import CAUTION, FIRST_SHARE, MOST_DONE
+from routing.endpoint import CAUTION, FIRST_SHARE, MOST_DONE, MOST_USUAL
 from tests.support.fleet import KEY, Node
 from tests.support.pools import State, a_call, an_endpoint
 
@@ -101,18 +101,37 @@ def test_old_news_weighs_ever_less_and_never_falls_off_a_cliff() -> None:
     assert waits[-1] < 0.001
 
 
-def test_a_burst_of_others_is_forgotten_faster_than_what_they_always_have() -> None:
-    burst, steady = Node(1), Node(1)
-    for node in (burst, steady):
-        node.serve(0.02)
-        node.endpoints[0].take(CALL).release()
-    for turn in range(100):
-        burst.others(0, 0.0 if turn < 99 else 0.5)
-        steady.others(0, 0.5)
-        for node in (burst, steady):
-            node.wait()
-            node.clock.now += 0.1
-    assert burst.wait() < 0.3 < 0.6 < steady.wait()
+def scraped(node: Node, *seconds: float) -> list[float]:
+    """What endpoint 0 is expected to take, 0.05 s after each scrape of so many seconds of others' work there."""
+    waits = []
+    for each in seconds:
+        node.others(0, each)
+        node.clock.now += 0.05
+        waits.append(node.wait())
+        node.clock.now += 0.05
+    return waits
+
+
+def test_others_work_that_comes_and_goes_counts_as_usual() -> None:
+    node = Node(1)
+    node.serve(0.02)
+    node.endpoints[0].take(CALL).release()
+    waits = scraped(node, *[0.0, 0.08] * 50)
+    assert waits[-2] == pytest.approx(0.02 + CAUTION * 0.04, rel=0.1), "none just now, but there will be"
+    assert waits[-1] == pytest.approx(waits[-2], rel=0.3)
+
+
+def test_a_burst_of_others_counts_until_it_is_served_and_is_no_habit() -> None:
+    node = Node(1)
+    node.serve(0.02)
+    node.endpoints[0].take(CALL).release()
+    assert scraped(node, *[0.0] * 10)[-1] == pytest.approx(0.02)
+    left = [2.0 - 0.1 * step for step in range(20)]
+    assert scraped(node, *left) == pytest.approx([0.02 + each - 0.05 for each in left], abs=0.06)
+    after = scraped(node, *[0.0] * 20)
+    assert after[0] <= 0.02 + CAUTION * MOST_USUAL * 0.02
+    assert after[10] < 0.06
+    assert after[-1] < 0.04
 
 
 def test_weight_divides_what_is_ahead() -> None:

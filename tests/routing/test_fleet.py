@@ -6,7 +6,18 @@ import random
 
 import pytest
 
-from routing.fleet import REMEMBERED_MODELS, UNKNOWN_SECONDS, UNMEASURED_PENALTY, Fleet, Lease
+from routing.fleet import (
+    FADE_REQUESTS,
+    FADE_SECONDS,
+    MOST_TIMES,
+    REMEMBERED_MODELS,
+    UNKNOWN_SECONDS,
+    UNMEASURED_PENALTY,
+    Fleet,
+    Lease,
+    faded,
+    fading,
+)
 from tests.support.fleet import KEY, OTHER, Node
 from tests.support.pools import a_call, an_endpoint
 
@@ -128,6 +139,66 @@ def test_a_slower_endpoint_is_noticed() -> None:
     for _ in range(100):
         after(node, 0.04, node.endpoints[0].take(CALL))
     assert node.wait() == pytest.approx(0.04, rel=0.1)
+
+
+def busy(node: Node, seconds: float, *numbers: int, each: float = 0.01) -> None:
+    """For so long, requests go to these endpoints in turn, one after the other."""
+    until = node.clock.now + seconds
+    while node.clock.now < until:
+        for number in numbers:
+            after(node, each, node.endpoints[number].take(CALL))
+
+
+def test_one_slow_first_answer_is_forgotten_where_nobody_asks_any_more() -> None:
+    node = Node(4)
+    busy(node, 1.0, 1, 2, 3)
+    first = node.endpoints[0].take(CALL)
+    after(node, 5.0, first)
+    assert node.wait(0) == pytest.approx(0.01 * MOST_TIMES), "some of it was somebody else's, as far as one can tell"
+    busy(node, 5 * FADE_SECONDS, 1, 2, 3)
+    assert node.wait(0) < 0.0102
+    after(node, 0.01, node.endpoints[0].take(CALL))
+    busy(node, 0.5, 1, 2, 3)
+    assert node.wait(0) == pytest.approx(0.01, rel=0.02)
+
+
+def test_one_that_is_truly_slower_is_tried_by_one_request_at_a_time_and_known_again() -> None:
+    node = Node(4)
+    for _ in range(30):
+        after(node, 0.04, node.endpoints[0].take(CALL))
+    busy(node, 5 * FADE_SECONDS, 1, 2, 3)
+    assert node.wait(0) < 0.0105
+    lease = node.endpoints[0].take(CALL)
+    assert node.wait(0) > 0.04, "until it tells, what was known counts"
+    after(node, 0.04, lease)
+    assert node.wait(0) == pytest.approx(0.04, rel=0.1)
+
+
+def test_where_others_queue_unseen_that_is_not_learned_for_ever() -> None:
+    node = Node(2)
+    busy(node, 1.0, 0, 1)
+    for _ in range(10):
+        after(node, 0.5, node.endpoints[0].take(CALL))
+    assert node.wait(0) > 0.03
+    busy(node, 4 * FADE_SECONDS, 1)
+    assert node.wait(0) < 0.011
+
+
+def test_a_slow_endpoint_that_is_used_does_not_fade() -> None:
+    node = Node(2)
+    for _ in range(60):
+        after(node, 0.04, node.endpoints[0].take(CALL))
+        busy(node, 0.9, 1)
+    assert node.wait(0) == pytest.approx(0.04, rel=0.05)
+
+
+def test_fading_takes_time_and_requests_elsewhere() -> None:
+    assert fading(FADE_SECONDS, 1e9, 4) == 1.0
+    assert fading(1e9, 4 * FADE_REQUESTS, 4) == 1.0
+    assert fading(1e9, 0.0, 4) == 0.0
+    assert faded(4.0, 1.0, 0.0) == pytest.approx(4.0)
+    assert faded(4.0, 1.0, 100.0) == pytest.approx(0.985)
+    assert faded(0.5, 1.0, 100.0) == 0.5
 
 
 def test_failures_measure_nothing() -> None:

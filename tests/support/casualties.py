@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -32,14 +33,24 @@ async def apart(probe: Callable[[], Any], seconds: float = 20.0) -> Any:
     return await asyncio.to_thread(until, probe, seconds)
 
 
-def before_tritons(tritons: Sequence[Triton], workers: int = 2, **settings: Any) -> Gateway:
+def before_tritons(
+    tritons: Sequence[Triton], workers: int = 2, pick: str = "expected_wait", **settings: Any
+) -> Gateway:
     """A gateway that polls often, so that a test need not wait long; `settings` are further ones of its file."""
-    pool = {"endpoints": [triton.grpc_address for triton in tritons], "readiness": {"interval": 0.2, "timeout": 0.5}}
+    endpoints = [triton.grpc_address for triton in tritons]
+    pool = {"endpoints": endpoints, "pick": pick, "readiness": {"interval": 0.2, "timeout": 0.5}}
     return Gateway([], workers=workers, settings={"pools": {"tritons": pool}, **settings})
 
 
 def is_live(gateway: Gateway, triton: Triton) -> bool:
     return value(gateway, "penstock_endpoint_ready", endpoint=triton.grpc_address) == 1
+
+
+def in_flight(gateway: Gateway, triton: Triton) -> int:
+    """Requests of all workers that are at a Triton now."""
+    pools = json.loads(gateway.admin("/v1/fleet")[1])["pools"].values()
+    endpoints = [each for pool in pools for each in pool["endpoints"]]
+    return sum(each["in_flight"] or 0 for each in endpoints if each["address"] == triton.grpc_address)
 
 
 def served(gateway: Gateway, triton: Triton) -> float:

@@ -57,6 +57,10 @@ class FakeBackend(_services.GRPCInferenceServiceServicer):  # type: ignore[misc]
 
     # management
 
+    def ModelStatistics(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Nothing is counted."""
+        return _messages.ModelStatisticsResponse()
+
     def ServerLive(self, request: Any, context: grpc.ServicerContext) -> Any:
         return _messages.ServerLiveResponse(live=True)
 

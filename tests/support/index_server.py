@@ -14,7 +14,8 @@ _services: Any = service_pb2_grpc
 
 
 class IndexServer(_services.GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """`live` and `models` (name, version, state, reason) are the answers; the faults say how it fails instead.
+    """`live` and `models` (name, version, state, reason) are the answers; the faults say how it fails instead, in these
+    `words`.
 
     `unlisted` (name, version) are ready without being in the index: they exist by the files of a load request only.
     """
@@ -25,6 +26,7 @@ class IndexServer(_services.GRPCInferenceServiceServicer):  # type: ignore[misc]
         self.unlisted: list[tuple[str, str]] = []
         self.live_fault: grpc.StatusCode | None = None
         self.index_fault: grpc.StatusCode | None = None
+        self.words = "told to fail"
         self.hang = threading.Event()
         self.hang.set()
         self.polls = 0
@@ -51,12 +53,12 @@ class IndexServer(_services.GRPCInferenceServiceServicer):  # type: ignore[misc]
         self.polls += 1
         self.hang.wait(20)
         if self.live_fault is not None:
-            context.abort(self.live_fault, "told to fail")
+            context.abort(self.live_fault, self.words)
         return _messages.ServerLiveResponse(live=self.live)
 
     def RepositoryIndex(self, request: Any, context: grpc.ServicerContext) -> Any:
         if self.index_fault is not None:
-            context.abort(self.index_fault, "told to fail")
+            context.abort(self.index_fault, self.words)
         answer = _messages.RepositoryIndexResponse()
         for name, version, state, reason in self.models:
             answer.models.add(name=name, version=version, state=state, reason=reason)

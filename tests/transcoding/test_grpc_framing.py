@@ -134,7 +134,7 @@ def test_a_message_of_many_gzip_members_is_refused() -> None:
         (b"no", "deflate", Code.INVALID_ARGUMENT),
         (zlib.compress(b"abc")[:-1], "deflate", Code.INVALID_ARGUMENT),
         (zlib.compress(b"abc") + b"x", "deflate", Code.INVALID_ARGUMENT),
-        (gzip.compress(b"abc") + b"x", "gzip", Code.INVALID_ARGUMENT),
+        (gzip.compress(b"abc", mtime=0) + b"x", "gzip", Code.INVALID_ARGUMENT),
         (b"abc", "br", Code.UNIMPLEMENTED),
     ],
 )

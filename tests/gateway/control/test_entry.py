@@ -25,8 +25,8 @@ class Bench:
         self.slots = Slots(self.board)
         self.entry = Entry("gpu:8001", self.slots, self.board)
         self.scraper = Scraper(
-            "gpu:8001", Settings(), PageClient("127.0.0.1:1", "/"), self.entry.own, lambda *_: None, Metrics(),
-            asyncio.Semaphore(1), Budget(), lambda: 50.0,
+            "gpu:8001", Settings(), PageClient("127.0.0.1:1", "/"), self.entry.own, lambda *_: None, lambda: None,
+            Metrics(), asyncio.Semaphore(1), Budget(), lambda: 50.0,
         )  # fmt: skip
 
 

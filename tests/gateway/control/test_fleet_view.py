@@ -11,7 +11,7 @@ import pytest
 from config.schema import Endpoint, Pool
 from gateway.control import fleet_view as module
 from gateway.control.fleet import Fleet
-from gateway.control.fleet_view import describe, gauges
+from gateway.control.fleet_view import describe, gauges, waits
 from gateway.control.load import Shape
 from gateway.control.slots import Slots
 from gateway.telemetry.metrics import Metrics
@@ -132,3 +132,12 @@ def test_gauges_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ENDPOINT_LIMIT", 3)
     bench = a_bench(page({M1: {"pending": 1}} | {(f"m{index}", "1"): {"pending": 1} for index in range(9)}))
     assert [len(each) for each in gauges(bench.fleet, bench.pools).values()] == [3, 3]
+
+
+def test_the_hit_rate_is_of_all_calls() -> None:
+    counters = {
+        "penstock_model_waits_total": {("p", "loaded"): 3.0, ("p", "deadline"): 2.0, ("q", "loaded"): 9.0},
+        "penstock_upstream_requests_total": {("p", "a:1", "ok"): 7.0, ("p", "b:1", "ok"): 1.0, ("q", "a:1", "ok"): 9.0},
+    }
+    assert waits(counters, "p") == {"calls": 10, "waits": {"loaded": 3, "deadline": 2}, "hit_rate": 0.5}
+    assert waits({}, "p") == {"calls": 0, "waits": {}, "hit_rate": None}

@@ -85,6 +85,33 @@ def test_an_index_that_cannot_be_read_leaves_liveness() -> None:
     assert (one.state.known, one.state.models) == (True, READY)
 
 
+@pytest.mark.parametrize("between", [BAD, Poll(live=True, renewed=True)])
+def test_after_it_was_away_only_an_index_says_what_it_has(between: Poll) -> None:
+    one = inventory(failures=2)
+    one.observe(GOOD)
+    assert one.settled
+    one.observe(between)
+    assert not one.settled
+    assert one.state.live  # one poll decides nothing
+    one.observe(Poll(live=True))
+    assert (one.state.live, one.settled) == (False, False)
+    one.observe(Poll(live=True))
+    assert not one.state.live
+    one.observe(Poll(live=True, models=GONE))
+    assert (one.state.live, one.state.models, one.settled) == (True, GONE, True)
+
+
+def test_a_renewed_connection_with_an_index_is_as_good() -> None:
+    one = inventory()
+    lives(one, GOOD, Poll(live=True, models=GONE, renewed=True))
+    assert (one.state.live, one.state.models, one.settled) == (True, GONE, True)
+
+
+def test_a_server_that_says_that_it_goes_is_out_at_once() -> None:
+    one = inventory(failures=5)
+    assert lives(one, GOOD, Poll(live=False, reason="Server exiting", told=True)) == [True, False]
+
+
 def test_settled_is_what_needs_no_close_look() -> None:
     one = inventory(failures=1)
     assert not one.settled

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.control.load import LOAD_FADE, UNMEASURED, EndpointLoad, Load, ModelLoad, Shape
+from gateway.control.load import LOAD_FADE, RESTING, UNMEASURED, EndpointLoad, Load, ModelLoad, Shape
 from gateway.control.metrics_page import Counts, Key, Page
+from gateway.control.typical import Typical, Typicals
+from routing.fleet import FADE_REQUESTS, FADE_SECONDS
 
 INTERVAL = 0.15
 
@@ -219,6 +221,84 @@ def test_an_engine_is_measured_by_what_it_gets_done() -> None:
     for step in range(100, 200):
         model.update(Counts(success=400, executions=400, waiting=0, running=0), 0, float(step))
     assert model.load.service == pytest.approx(0.25)
+
+
+def rest(model: ModelLoad, counts: Counts, seconds: float, rate: float = 1000.0) -> None:
+    """Nobody sends there for so long; elsewhere a request takes 20 ms, `rate` of them in a second."""
+    for step in range(round(seconds / 0.5)):
+        model.typical.learn(0.02, 0.5 * rate, model._at + 0.5)
+        model.update(counts, 0, model._at + 0.5)
+        assert step < 2 or model.load.service > 0
+
+
+def a_slow_start(seconds: float = 5.0) -> tuple[ModelLoad, Counts]:
+    model = ModelLoad(Typical())
+    model.typical.places = 4
+    model.update(Counts(), 0, 0.0)
+    counts = Counts(success=1, executions=1, compute=seconds)
+    model.update(counts, 0, 6.0)
+    return model, counts
+
+
+def test_where_nobody_sends_any_more_a_slow_first_inference_fades() -> None:
+    model, counts = a_slow_start()
+    seen = []
+    for _ in range(16):
+        rest(model, counts, 4.0)
+        seen.append(model.load.service)
+    assert seen == sorted(seen, reverse=True)
+    assert 0.019 < seen[-1] < 0.02, "just below the others, or it would not be tried while they are idle"
+    assert next(step for step, each in enumerate(seen) if each < 0.04) * 4.0 < 3 * FADE_SECONDS
+
+
+def test_the_first_request_after_that_tells() -> None:
+    for truth in (0.02, 0.08):
+        model, counts = a_slow_start()
+        rest(model, counts, 30.0)
+        model.update(Counts(success=2, executions=2, compute=counts.compute + truth), 0, model._at + INTERVAL)
+        assert model.load.service == pytest.approx(truth, rel=0.1)
+
+
+def test_nothing_fades_while_others_have_no_requests_or_somebody_is_here() -> None:
+    model, counts = a_slow_start()
+    rest(model, counts, 60.0, rate=0.0)
+    assert model.load.service == pytest.approx(5.0)
+    for _ in range(100):
+        model.typical.learn(0.02, 500.0, model._at + 0.5)
+        model.update(counts, 1, model._at + 0.5)
+    assert model.load.service == pytest.approx(5.0), "one request of ours waits there"
+
+
+def test_few_requests_elsewhere_fade_it_slowly() -> None:
+    model, counts = a_slow_start()
+    rest(model, counts, FADE_SECONDS, rate=0.1 * 4 * FADE_REQUESTS / FADE_SECONDS)
+    assert model.load.service > 2.5
+
+
+def test_who_is_faster_than_others_stays_so() -> None:
+    model, counts = a_slow_start(0.005)
+    rest(model, counts, 60.0)
+    assert model.load.service == pytest.approx(0.005)
+
+
+def test_an_endpoint_of_a_fleet_forgets_what_is_not_so_elsewhere() -> None:
+    typicals = Typicals()
+    slow, usual = EndpointLoad(typicals), EndpointLoad(typicals)
+    keys = [(f"m{number}", "1") for number in range(3 * RESTING)]
+    slow.update(a_page(dict.fromkeys(keys, Counts())), {}, 0)
+    usual.update(a_page(dict.fromkeys(keys, Counts())), {}, 0)
+    seen = {key: Counts(success=1, executions=1, compute=1.0) for key in keys}
+    slow.update(a_page(seen), {}, 2)
+    assert typicals.of(keys[0]).places == 2
+    for step in range(4, 200):
+        requests = 1000 * step
+        busy = {key: Counts(success=requests, executions=requests, compute=0.01 * requests) for key in keys}
+        usual.update(a_page(busy), {}, 0.5 * step)
+        slow.update(a_page(seen, set()), {}, 0.5 * step)
+    assert all(model.load.service == pytest.approx(0.01, rel=0.02) for model in slow.models.values())
+    assert slow.update(a_page(seen, set()), {}, 200) == set(), "what is as elsewhere is left alone"
+    usual.clear()
+    assert (usual.models, typicals.of(keys[0]).places) == ({}, 1)
 
 
 def a_page(models: dict[Key, Counts], changed: set[Key] | None = None) -> Page:

@@ -146,7 +146,7 @@ def test_one_that_is_killed_leaves_at_once_and_comes_back_at_its_address(tmp_pat
         assert addresses(pool) == before
         assert other in pids(pool)
         assert pool.troubles() == []
-        assert bench.metrics.counter("penstock_managed_ends_total", ("p", "0")).value == 1
+        assert bench.metrics.counter("penstock_managed_ends_total", ("p", "0", "ended")).value == 1
 
     play(tmp_path, scene)
 

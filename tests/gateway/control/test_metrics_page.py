@@ -167,3 +167,30 @@ def test_damage_within_a_page_is_survived(data: st.DataObject) -> None:
     with contextlib.suppress(PageError):
         reader.read(bad)
     assert reader.read(good).models == Reader().read(good).models
+
+
+def test_a_series_that_does_not_count_may_change_and_others_are_patched() -> None:
+    reader = Reader()
+    reader.read(TENSORRT_LLM)
+    line = b'nv_trt_llm_request_metrics{model="tensorrt_llm",request_type="context",version="1"} '
+    text = TENSORRT_LLM.replace(line + b"1", line + b"9")
+    assert text != TENSORRT_LLM
+    assert reader.read(text).changed == frozenset()
+    active = b'request_type="active",version="1"} '
+    models = reader.read(text.replace(active + b"7", active + b"8")).models
+    assert (
+        models["tensorrt_llm", "1"]
+        == Reader().read(text.replace(active + b"7", active + b"8")).models["tensorrt_llm", "1"]
+    )
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), max_size=5), max_size=8))
+def test_page_after_page_is_as_each_page_alone(pages: list[list[tuple[str, int]]]) -> None:
+    """In any order, with series that come, go, move and are there twice."""
+    reader = Reader()
+    for series in pages:
+        lines = [
+            f'nv_inference_pending_request_count{{model="{model}",version="1"}} {value}' for model, value in series
+        ]
+        text = "\n".join(["# TYPE nv_inference_pending_request_count gauge", *lines, ""]).encode()
+        assert dict(reader.read(text).models) == dict(Reader().read(text).models)

@@ -13,7 +13,7 @@ import pytest
 import tritonclient.grpc as tritonclient
 
 from deploy.triton import Triton
-from gateway.control.model_client import MARK, ModelClient, ModelError, Unreachable, mark_of, marked
+from gateway.control.model_client import MARK, ModelClient, ModelError, Unreachable, Used, mark_of, marked
 from tests.support import triton as triton_support
 from tests.support.deadline import until
 
@@ -62,6 +62,14 @@ def test_a_triton_that_is_not_there() -> None:
     play("127.0.0.1:1", scene)
 
 
+async def counted(client: ModelClient) -> Used:
+    """How `simple` was used, once it was: Triton answers before it counts."""
+    async with asyncio.timeout(5.0):
+        while not (used := (await client.used(5.0))["simple"]).times:
+            await asyncio.sleep(0.01)
+    return used
+
+
 @pytest.mark.triton
 def test_load_override_use_and_unload_at_a_real_triton() -> None:
     with triton_support.own_triton(["badload"], explicit=True) as triton:
@@ -79,7 +87,7 @@ def test_load_override_use_and_unload_at_a_real_triton() -> None:
             assert (await client.used(5.0))["simple"] == (0, 0.0)
             before = time.time()
             await asyncio.to_thread(infer, triton)
-            used = (await client.used(5.0))["simple"]
+            used = await counted(client)
             assert used.times == 1
             assert before - 1 <= used.last <= time.time() + 1
             await client.unload("simple", 5.0)

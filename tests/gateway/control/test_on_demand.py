@@ -51,6 +51,7 @@ class Bench:
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement, "SETTLE", 0.05)
+    monkeypatch.setattr(placement, "LONGEST_SETTLE", 0.1)
     monkeypatch.setattr(module, "BUSY_POLL", 0.01)
     monkeypatch.setattr(module, "TICK", 0.05)
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.control.pace import CPU_SHARE, LOOK_CPU, NODE_SHARE, QUIET, SLOWEST_FAILING, SLOWEST_QUIET, Budget, Pace
+from gateway.control.pace import (
+    CPU_SHARE,
+    LOOK_CPU,
+    NODE_SHARE,
+    QUIET,
+    SLOWEST_FAILING,
+    SLOWEST_QUIET,
+    SLOWEST_STRETCH,
+    Budget,
+    Pace,
+)
 
 INTERVAL = 0.15
 
@@ -53,20 +63,38 @@ def test_few_pages_are_not_slowed() -> None:
     budget = Budget()
     for _ in range(100):
         budget.spend(100e-6)
-        budget.settle(0.1)
+        budget.settle(0.1, 1.0)  # the process is busy with something else
     assert budget.stretch == 1.0
 
 
 def test_many_pages_take_no_more_than_their_share() -> None:
-    budget, spent, each = Budget(), 0.0, 200e-6
+    budget, spent, each, liveness = Budget(), 0.0, 200e-6, 0.01
     for step in range(1000):
         looks = round(5000 * 0.1 / budget.stretch)  # 5,000 looks a second are wanted: more than a core
         for _ in range(looks):
             budget.spend(each)
+        cpu = looks * (each + LOOK_CPU / 3) + liveness * 0.1  # as it turns out
         if step >= 500:
-            spent += looks * (each + LOOK_CPU)
-        budget.settle(0.1)
+            spent += cpu
+        budget.settle(0.1, cpu)
     assert spent / 50 == pytest.approx(NODE_SHARE, rel=0.1)
     for _ in range(200):
-        budget.settle(0.1)
+        budget.settle(0.1, 0.01)
     assert budget.stretch == 1.0
+
+
+def test_what_else_control_does_slows_the_pages_no_more_than_their_own_cost_could() -> None:
+    budget = Budget()
+    for _ in range(1000):
+        for _ in range(round(1000 * 0.1 / budget.stretch)):
+            budget.spend(0.0)
+        budget.settle(0.1, 0.1)  # a whole core
+    assert budget.stretch == pytest.approx(1000 * LOOK_CPU / NODE_SHARE, rel=0.1)
+
+
+def test_pages_are_read_however_much_they_cost() -> None:
+    budget = Budget()
+    for _ in range(1000):
+        budget.spend(1.0)
+        budget.settle(0.1, 0.1)
+    assert budget.stretch == SLOWEST_STRETCH

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from config.schema import Models
 from gateway.control.placement import (
     CALM_SECONDS,
+    LONGEST_SETTLE,
     SETTLE,
     SPREAD_IDLE,
     Busy,
@@ -54,10 +55,12 @@ def test_what_is_used_listed_moving_or_fresh_does_not_go() -> None:
     for resident in (
         used(50, pinned=True),
         used(50, ready=False),
-        used(50, since=NOW - SETTLE / 2),
+        used(SETTLE / 4, since=NOW - SETTLE / 2),
+        used(50, since=NOW - LONGEST_SETTLE / 2),  # those who waited for it have not come yet
     ):
         assert isinstance(placement(1).place("c", [host("x:1", a=resident)], NOW), Busy)
-    assert placement(1).place("c", [host("x:1", a=used(50, since=NOW - SETTLE))], NOW) == Place("x:1", ("a",))
+    for resident in (used(SETTLE / 2, since=NOW - SETTLE), used(50, since=NOW - LONGEST_SETTLE)):
+        assert placement(1).place("c", [host("x:1", a=resident)], NOW) == Place("x:1", ("a",))
 
 
 def test_memory_counts_as_well_as_the_number() -> None:

@@ -31,7 +31,7 @@ class Script:
         self.gate.set()
         self.begun = self.lives = 0
         self.ended = 0
-        self.closed = False
+        self.closed = self.renewed = False
 
     async def poll(self, timeout: float) -> Poll:
         self.begun += 1
@@ -42,7 +42,8 @@ class Script:
 
     async def live(self, timeout: float) -> Poll:
         self.lives += 1
-        return Poll(live=self.result.live, reason=self.result.reason)
+        renewed, self.renewed = self.renewed, False
+        return Poll(live=self.result.live, reason=self.result.reason, renewed=renewed)
 
     async def close(self) -> None:
         self.closed = True
@@ -276,6 +277,17 @@ def test_one_that_came_back_is_asked_for_its_index() -> None:
         bench.script.result = GOOD
         await eventually(lambda: bench.pollers.states()["p"][0].live)
         assert bench.script.begun > begun
+
+    play(lambda: Bench(interval=0.06), scene)
+
+
+def test_who_answers_on_another_connection_is_asked_for_its_index() -> None:
+    async def scene(bench: Bench) -> None:
+        bench.paged = True
+        await eventually(lambda: bench.script.lives)
+        bench.script.result = Poll(live=True, models={"m": {"1": ModelVersion("LOADING")}})
+        bench.script.renewed = True
+        await eventually(lambda: "m" in bench.pollers.states()["p"][0].models)
 
     play(lambda: Bench(interval=0.06), scene)
 

@@ -13,7 +13,7 @@ from typing import Any
 from config.schema import Models
 from gateway.control.launch import Launch
 from gateway.control.managed import nothing_to_do
-from gateway.control.replica import CRASH_WINDOW, STABLE, Replica
+from gateway.control.replica import CRASH_WINDOW, STABLE, Cause, Replica
 from gateway.control.triton_process import Place
 from tests.support.deadline import eventually
 from tests.support.shell_triton import ShellTritons
@@ -33,6 +33,7 @@ class Host:
         self.now = 1000.0
         self.taken: set[int] = set()
         self.ends = 0
+        self.causes: list[Cause] = []
 
     def clock(self) -> float:
         return self.now
@@ -46,8 +47,9 @@ class Host:
     def changed(self) -> None:
         pass
 
-    def restarted(self, replica: int) -> None:
+    def restarted(self, replica: int, cause: Cause) -> None:
         self.ends += 1
+        self.causes.append(cause)
 
 
 def play(
@@ -157,3 +159,67 @@ def test_leaving_while_it_waits(tmp_path: Path) -> None:
         assert replica.processes == []
 
     play(tmp_path, scene, live=False, start_timeout=0.1, backoff=50.0, max_backoff=60.0)
+
+
+def silent_for(host: Host, replica: Replica, seconds: float) -> None:
+    for _ in range(3):
+        replica.polled(False)
+    host.now += seconds
+    replica.polled(False)
+
+
+def test_one_that_runs_and_does_not_answer_is_replaced(tmp_path: Path) -> None:
+    waited: list[str] = []
+
+    async def scene(host: Host, replica: Replica) -> None:
+        async def left(address: str) -> None:
+            waited.append(address)
+
+        host.left = left
+        first = await eventually(lambda: replica.serving)
+        os.kill(first.pid, signal.SIGSTOP)
+        silent_for(host, replica, 59.0)
+        await asyncio.sleep(0.05)
+        assert replica.serving is first
+        replica.polled(True)  # it was busy
+        silent_for(host, replica, 59.0)
+        await asyncio.sleep(0.05)
+        assert replica.serving is first
+        host.now += 1.0
+        replica.polled(False)
+        await eventually(lambda: replica.serving not in (None, first))
+        assert first.ended.is_set()
+        assert waited == [first.address]
+        assert host.causes == ["hung"]
+        assert replica.last_end.startswith("it runs, but has not answered for 60 s")
+        assert not replica.reason
+        silent_for(host, replica, 0.0)  # the new one is not to blame for what was before
+        await asyncio.sleep(0.05)
+        assert host.causes == ["hung"]
+
+    play(tmp_path, scene)
+
+
+def test_what_a_hung_one_has_is_waited_for_only_so_long(tmp_path: Path) -> None:
+    async def scene(host: Host, replica: Replica) -> None:
+        async def never(address: str) -> None:
+            await asyncio.Event().wait()
+
+        host.left = never
+        first = await eventually(lambda: replica.serving)
+        silent_for(host, replica, 10.0)
+        await eventually(lambda: replica.state == "draining")
+        assert replica.serving is None
+        await eventually(lambda: replica.serving not in (None, first))
+
+    play(tmp_path, scene, hung_after=5.0, drain_timeout=0.1)
+
+
+def test_it_may_be_left_alone_however_silent(tmp_path: Path) -> None:
+    async def scene(host: Host, replica: Replica) -> None:
+        first = await eventually(lambda: replica.serving)
+        silent_for(host, replica, 1e6)
+        await asyncio.sleep(0.05)
+        assert replica.serving is first
+
+    play(tmp_path, scene, hung_after=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
 
 import pytest
 
@@ -51,9 +52,11 @@ class Script:
 class Bench:
     def __init__(self, interval: float = 0.02) -> None:
         self.script = Script()
+        self.later = 0.0
         self.own: Mapping[Key, float] = {}
         self.taken: list[tuple[set[Key], bool]] = []
         self.owns: list[float] = []
+        self.losses = 0
         self.metrics = Metrics()
         self.scraper = Scraper(
             "gpu-0:8001",
@@ -61,10 +64,15 @@ class Bench:
             self.script,
             lambda: self.own,
             self._taken,
+            self._lost,
             self.metrics,
             asyncio.Semaphore(1),
             Budget(),
+            lambda: monotonic() + self.later,
         )
+
+    def _lost(self) -> None:
+        self.losses += 1
 
     def _taken(self, touched: set[Key], now: float, other: bool) -> None:
         self.taken.append((touched, other))
@@ -76,6 +84,7 @@ class Bench:
 
 @pytest.fixture(autouse=True)
 def _fine_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.control.pace.GRID", 0.001)
     monkeypatch.setattr(module, "GRID", 0.001)
 
 
@@ -103,6 +112,21 @@ def test_reads_at_the_interval_and_closes_at_the_end() -> None:
     assert bench.taken[0] == ({A}, False)
     assert bench.count("ok") == len(bench.taken)
     assert bench.script.closed
+
+
+def test_a_page_that_is_gone_is_told_once() -> None:
+    async def scene(bench: Bench) -> None:
+        bench.script.answer = REFUSED
+        await eventually(lambda: bench.count("unreachable") >= 2)
+        assert bench.losses == 0  # there was none yet
+        bench.script.answer = page({A: {}})
+        await eventually(lambda: bench.taken)
+        bench.script.answer = REFUSED
+        refused = bench.count("unreachable")
+        await eventually(lambda: bench.count("unreachable") >= refused + 2)
+        assert bench.losses == 1
+
+    play(scene)
 
 
 def test_a_slow_page_is_not_asked_for_twice_at_once() -> None:
@@ -169,7 +193,27 @@ def test_failures_are_counted_and_told_once_and_so_is_the_return(caplog: pytest.
         assert [gpu.uuid for gpu in bench.scraper.gpus] == ["GPU-a", "GPU-b"]
 
     play(scene)
-    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    told = [record.levelname for record in caplog.records if record.name == "gateway.control.scraper"]
+    assert told == ["WARNING", "INFO"]
+
+
+def test_a_page_that_stays_away_tells_nothing_after_a_while() -> None:
+    async def scene(bench: Bench) -> None:
+        bench.script.answer = page({A: {"success": 5}})
+        await eventually(lambda: bench.scraper.load.models)
+        bench.script.answer = REFUSED
+        await eventually(lambda: bench.count("unreachable") >= 2)
+        assert bench.scraper.load.models, "one failure is no news"
+        bench.later = module.FORGOTTEN
+        bench.taken.clear()
+        await eventually(lambda: bench.taken)
+        assert bench.taken == [({A}, False)]
+        assert not bench.scraper.load.models
+        bench.script.answer = page({A: {"success": 5}})
+        bench.scraper.wake()
+        await eventually(lambda: bench.scraper.load.models)
+
+    play(scene)
 
 
 def test_a_single_failure_is_no_news(caplog: pytest.LogCaptureFixture) -> None:

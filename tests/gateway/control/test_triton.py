@@ -69,12 +69,23 @@ def test_a_model_that_no_index_lists_is_ready(server: IndexServer) -> None:
 
 def test_a_server_that_says_it_is_not_live(server: IndexServer) -> None:
     server.live = False
-    assert poll(server.address) == Poll(live=False, reason="the server says that it is not live")
+    assert poll(server.address) == Poll(live=False, reason="ServerLive: the server says that it is not live", told=True)
 
 
 def test_a_server_that_fails_the_liveness_call(server: IndexServer) -> None:
     server.live_fault = grpc.StatusCode.UNAVAILABLE
     assert poll(server.address) == Poll(live=False, reason="ServerLive: UNAVAILABLE: told to fail")
+
+
+def test_a_server_that_is_on_its_way_out(server: IndexServer) -> None:
+    server.index_fault = grpc.StatusCode.UNAVAILABLE
+    server.words = "Server not ready"
+    expected = Poll(live=False, reason="RepositoryIndex: UNAVAILABLE: Server not ready", told=True)
+    assert poll(server.address) == expected
+    server.live_fault = grpc.StatusCode.UNAVAILABLE
+    server.words = "Server exiting"
+    expected = Poll(live=False, reason="ServerLive: UNAVAILABLE: Server exiting", told=True)
+    assert poll(server.address) == expected
 
 
 def test_a_server_whose_index_fails_is_live(server: IndexServer) -> None:
@@ -129,7 +140,7 @@ def test_liveness_alone_asks_for_no_index(server: IndexServer) -> None:
             await client.close()
 
     up, down = asyncio.run(run(TritonClient(server.address)))
-    assert up == Poll(live=True)
+    assert up == Poll(live=True, renewed=True)
     assert not down.live
     assert "ServerLive" in down.reason
 

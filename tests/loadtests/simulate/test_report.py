@@ -15,7 +15,7 @@ from loadtests.simulate.run import Outcome
 
 
 def outcome(p99: float) -> Outcome:
-    return Outcome(p50=p99 / 2, p99=p99, mean=p99 / 2, utilisation=0.8)
+    return Outcome(p50=p99 / 2, p99=p99, mean=p99 / 2, utilisation=0.8, service=30.0)
 
 
 GOOD = ScenarioResult(
@@ -44,10 +44,23 @@ def test_ratios_and_what_is_missed() -> None:
     assert msgspec.structs.replace(BAD, owed=False).missed() == []
 
 
+def test_an_aim_that_the_oracle_misses_too_cannot_be_met() -> None:
+    hard = msgspec.structs.replace(BAD, outcomes=BAD.outcomes | {"oracle": outcome(90)})
+    assert not BAD.impossible(AIMS[1])
+    assert hard.impossible(AIMS[1])
+    told = markdown(Document(100, 1, [BAD, hard]))
+    assert "0.83, cannot be met" in told
+    assert "**0.83, missed**" in told
+    assert "it cannot be met: a request that never waits has 0.25; the oracle has 0.75" in told
+
+
 def test_a_missed_aim_is_told_with_its_bound() -> None:
     told = "\n".join(verdicts(BAD))
     assert "2.50 of oracle" in told
-    assert "would be at 1.50" in told
+    assert (
+        "bounds: a request that never waits has 0.75; all gateways as one, which know others' work as a mean, have 1.50"
+        in told
+    )
     assert "missed" not in "\n".join(verdicts(GOOD))
 
 

@@ -34,3 +34,16 @@ def test_ours_is_better_than_what_sees_as_much() -> None:
     assert p99["oracle"] <= p99["ours"] <= 1.6 * p99["oracle"]
     assert p99["ours"] <= 0.6 * p99["two-own"]
     assert p99["ours"] <= p99["round-robin"]
+
+
+COLD = replace(ALL["cold"], endpoints=8, gateways=2)
+
+
+@pytest.mark.parametrize("scenario", [COLD, replace(COLD, pages=False)], ids=["pages", "no pages"])
+def test_an_endpoint_whose_first_inference_was_slow_is_back_at_a_fair_share(scenario: Scenario) -> None:
+    assert 0.0 <= Run(scenario, "ours", 1).go(16_000).recovered <= 30.0
+
+
+def test_a_slow_endpoint_gets_no_more_for_being_tried_again() -> None:
+    outcome = Run(ALL["slow-idle"], "ours", 1).go(20_000)
+    assert outcome.p99 <= 1.1 * Run(ALL["slow-idle"], "oracle", 1).go(20_000).p99

@@ -41,3 +41,14 @@ def test_what_waits_of_one_model_runs_together() -> None:
     assert server.executions == {"m": 3, "n": 1}
     assert server.compute["m"] == pytest.approx(1 + 2 * 1.5 + 1)
     assert server.waiting.total() == 0
+
+
+def test_the_first_execution_may_take_longer() -> None:
+    events = Events()
+    ended: list[float] = []
+    server = Server(events, cold=5.0)
+    for _ in range(3):
+        server.submit(Job("m", 0.1, lambda: ended.append(events.now)))
+    while events.step():
+        pass
+    assert ended == pytest.approx([5.0, 5.1, 5.2])
