@@ -166,7 +166,8 @@ class Table:
         self._split = default.split if isinstance(default, Shares) and len(taking) > 1 else None
         self._shares = default.variants if isinstance(default, Shares) else ()
         self.defaults = tuple(taking)
-        self.variants = (*taking, *(rule.variant for rule in self.rules), *idle)
+        ruled = [rule.variant for rule in self.rules]
+        self.variants = (*taking, *ruled, *idle)
         self.only = self._default if self._split is None and not self.rules else None
 
     def choose(self, view: View) -> Variant:
