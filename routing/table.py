@@ -90,7 +90,8 @@ class Variant:
     def _tell(self, version: str) -> Told:
         if len(self._told) >= MOST_TOLD:
             self._told.clear()
-        told = self._told[version] = Told([*self._fields(), (VERSION, printable(version))]) if version else self.told
+        fields = self._fields()
+        told = self._told[version] = Told([*fields, (VERSION, printable(version))]) if version else self.told
         return told
 
     def elsewhere(self, call: Call) -> Told:
