@@ -62,7 +62,8 @@ class Route:
     @property
     def serving(self) -> bool:
         """Whether its requests have somewhere to go."""
-        return any(pool.live for pool in (*(each.pool for each in self.table.defaults), *self.stand_ins))
+        pools = [each.pool for each in self.table.defaults]
+        return any(pool.live for pool in (*pools, *self.stand_ins))
 
     def choose(self, view: View) -> Variant:
         """The variant that takes this request."""

@@ -13,13 +13,14 @@ from routing.order import IDENTITY, Link, doubts
 Review = tuple[Path, str, bool]
 """Where, what, and whether the configuration cannot be used so."""
 
+_DROPPED = "headers with an underscore are not taken unless a listener says `underscores: allow`"
 MANAGED = ("statistics", "repository", "trace", "logging", "shared_memory")
 """The classes of the API with requests that name no model and tell, or change, something of all of them."""
 
 
 def review(config: Config) -> Iterator[Review]:
     """Each finding once, in the order of the file."""
-    yield from dict.fromkeys((*_chains(config), *_open_listeners(config)))
+    yield from dict.fromkeys((*_chains(config), *_open_listeners(config), *_underscores(config)))
 
 
 def _chains(config: Config) -> Iterator[Review]:
@@ -40,6 +41,28 @@ def _open_listeners(config: Config) -> Iterator[Review]:
         if told and not _identifies(listener):
             says = "routes ask who calls, but this listener does not"
             yield ("listen", i), f"{says}: its {', '.join(told)} of no model are open to all; give it `policies`", False
+
+
+def _underscores(config: Config) -> Iterator[Review]:
+    """Headers that are asked for and never come."""
+    for i, listener in enumerate(config.listen):
+        for j, name in enumerate(listener.forward_headers):
+            if "_" in name and listener.underscores != "allow":
+                yield ("listen", i, "forward_headers", j), f"{name!r} never comes: {_DROPPED}", False
+    if any(listener.underscores == "allow" for listener in config.listen):
+        return
+    for k, route in enumerate(config.routes):
+        for path, header in _headers(route):
+            if header is not None and "_" in header:
+                yield ("routes", k, *path), f"{header!r} never comes: {_DROPPED}", False
+
+
+def _headers(route: Route) -> Iterator[tuple[Path, str | None]]:
+    """The headers that decide where a request goes."""
+    for i, rule in enumerate(route.rules):
+        yield from ((("rules", i, "when", j, "header"), each.header) for j, each in enumerate(rule.when))
+    if route.split is not None and route.split.sticky is not None:
+        yield ("split", "sticky", "header"), route.split.sticky.header
 
 
 def _identifies(owner: Route | Listener) -> bool:

@@ -200,8 +200,8 @@ class Pool:
             attempts += 1
             try:
                 endpoint = self.choose(call)
-            except NotLoaded as error:
-                endpoint = await self._load(call, error)
+            except NotLoaded as unloaded:
+                endpoint = await self._load(call, unloaded)
             call.endpoint = endpoint
             call.attempts += 1
             if health.out:
@@ -255,8 +255,8 @@ class Pool:
             if endpoint is None:
                 try:
                     endpoint = self.choose(call)
-                except NotLoaded as error:
-                    endpoint = await self._load(call, error)
+                except NotLoaded as unloaded:
+                    endpoint = await self._load(call, unloaded)
             call.endpoint = endpoint
             call.attempts += 1
             if self.health.out:

@@ -56,9 +56,9 @@ class GrpcInference:
     async def answer(self, until: float | None) -> Buffer:
         """The framed reply, by `until` in the loop's time. Raises `GatewayError`."""
         route, stream = self._route, self._stream
+        call = self._call(until)
         route.in_flight.value += 1
         started, code = perf_counter(), 0
-        call = self._call(until)
         try:
             head = route.head
             if head is None:

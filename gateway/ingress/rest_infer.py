@@ -58,9 +58,9 @@ class RestInference:
     async def answer(self) -> Response:
         """The response, be it an error."""
         route, listener = self._route, self._listener
+        call = self._call()
         route.in_flight.value += 1
         started, code = perf_counter(), 0
-        call = self._call()
         try:
             head = route.head
             if head is None:

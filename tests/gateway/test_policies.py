@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from config.routes import PolicySpec, Target
 from gateway.policies import Shelf
+from routing.call import Call, Policy, Reply
+from routing.connectors.outcome import from_status
 from routing.pool import Pool
 from routing.versions import Latest
 from tests.support.data_plane import a_config, a_route
 from tests.support.policies import Counts
-from tests.support.pools import a_pool, an_endpoint
+from tests.support.pools import a_call, a_pool, an_endpoint
 from transcoding.status import GatewayError
 
 SHARED = PolicySpec("retry", {"attempts": 3}, name="again")
@@ -60,3 +64,28 @@ def test_a_version_is_a_number_a_label_or_the_latest(version: str | None, meant:
 def test_a_label_that_the_model_has_not_is_an_error() -> None:
     with pytest.raises(GatewayError, match="no version with the label 'stable'"):
         a_shelf().version_of(Target("p", version="stable"), "m")
+
+
+def test_a_budget_that_one_route_used_up_is_still_there_for_another() -> None:
+    """But for a shared policy, which is one for all of its routes."""
+    options = {"idempotent": True, "budget": 0.0, "min_per_second": 0.2, "backoff": 0.0, "max_backoff": 0.0}
+
+    async def fails(call: Call) -> Reply:
+        call.attempts += 1
+        raise from_status(13, "boom")
+
+    def refused(policy: Policy, route: str) -> bool:
+        """Whether a call of this route was tried only once."""
+        call = a_call()
+        call.route = route
+        with pytest.raises(GatewayError, match="boom"):
+            asyncio.run(policy(call, fails))
+        return call.attempts == 1
+
+    shelf = a_shelf()
+    for shared in (False, True):
+        spec = PolicySpec("retry", options, name="again" if shared else "")
+        (first,), (second,) = (shelf.policies_of(a_route(name, policies=(spec,))) for name in ("a", "b"))
+        while not refused(first, "a"):
+            pass
+        assert refused(second, "b") is shared

@@ -72,6 +72,20 @@ def test_what_names_no_model_is_open_where_routes_alone_ask_who_calls() -> None:
     assert warnings(front="nobody", first="nobody", apis="inference, statistics") == []
 
 
+def test_headers_that_never_come() -> None:
+    text = (
+        "listen:\n  - {address: '0.0.0.0:1', forward_headers: [x_a, x-b]}\npools: {p: {endpoints: [a:1]}}\n"
+        "routes:\n  - match: {model: a}\n    to: p\n    rules: [{when: {header: x_c, present: true}, to: p}]\n"
+    )
+    said: list[str] = []
+    parse(text, "g.yaml", review=review, warn=lambda each: said.append(f"{each.line} {each.message}"))
+    assert [each.split(":")[0] for each in said] == ["2 'x_a' never comes", "7 'x_c' never comes"]
+    said.clear()
+    text = text.replace("forward_headers", "underscores: allow, forward_headers")
+    parse(text, "g.yaml", review=review, warn=lambda each: said.append(str(each)))
+    assert said == []
+
+
 @pytest.mark.parametrize("kind", sorted(registry()))
 def test_what_policies_say_of_orders_can_be_read(kind: str) -> None:
     link = link_of(PolicySpec(kind))

@@ -27,7 +27,7 @@ FULL = from_status(14, "Exceeds maximum queue size")
 
 
 def an_inference(version: str = "") -> Call:
-    message = encode_message(encode_request(InferRequest("m", version, "", [], [])))
+    message = encode_message(encode_request(InferRequest("m", version)))
     return Call(BY_NAME["ModelInfer"], "m", version, (message[:3], message[3:]))
 
 

@@ -13,9 +13,12 @@ from routing.connectors.outcome import broken, from_status
 from routing.endpoint import Endpoint
 from routing.pool import Pool
 from routing.tasks import spawn
+from tests.support.build import interpreted_only
 from tests.support.pools import a_pool
 from tests.support.stream_session import Session, StreamChannel, a_request
 from transcoding.status import GatewayError
+
+pytestmark = interpreted_only  # it gives requests streams that are none
 
 BUSY = from_status(14, "Exceeds maximum queue size")
 BOOM = from_status(13, "boom")
