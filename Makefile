@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
 COMPILED := build/compiled
+# Much of the time is spent waiting for Tritons to start: two files at once, each from its beginning to its end.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 # What runs in the compiled modules, and what clients see of them; what asks Triton without a gateway is left out.
 COMPILED_TESTS := tests/test_compiled.py tests/transcoding tests/routing tests/gateway/ingress tests/gateway/test_worker.py \
 	tests/fuzz $(addprefix tests/end_to_end/test_,$(addsuffix .py,parity parity_grpc clients failures cancellation \
@@ -29,12 +31,12 @@ triton: install ## A real Triton for CPU, in .triton-venv
 	@$(BIN)/python -m deploy.triton install
 
 test: install triton lint ## Everything, against the real parts
-	$(BIN)/python -m pytest
+	$(PYTEST)
 	@$(MAKE) --no-print-directory compile-if-possible
 	@if [ -d $(COMPILED) ]; then $(MAKE) --no-print-directory test-compiled; else echo "test-compiled: skipped"; fi
 
 test-fast: install ## What needs no Triton
-	$(BIN)/python -m pytest -m 'not triton and not slow'
+	$(PYTEST) -m 'not triton and not slow'
 
 compile: install ## The data path as C extensions, in build/compiled
 	@$(BIN)/python -m deploy.packaging.compiled $(COMPILED)
@@ -44,7 +46,7 @@ compile-if-possible: install
 
 test-compiled: compile triton ## The data path again, compiled
 	PENSTOCK_TRITON_VENV=$${PENSTOCK_TRITON_VENV:-$(CURDIR)/.triton-venv} PENSTOCK_TEST_BUILD=$(COMPILED) \
-		$(BIN)/python -m pytest $(COMPILED_TESTS) -k 'not -triton] and not [triton-'
+		$(PYTEST) $(COMPILED_TESTS) -k 'not -triton] and not [triton-'
 
 lint: install ## ruff, mypy, import contracts
 	$(BIN)/ruff check .

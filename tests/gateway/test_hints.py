@@ -8,6 +8,7 @@ from collections.abc import Callable
 import grpc
 import pytest
 
+from config.pools import Pick
 from gateway.hints import GAP, REMEMBERED, Hints
 from tests.support.clock import Clock
 from tests.support.data_plane import PlaneThread, a_plane, a_state
@@ -67,7 +68,7 @@ def test_a_request_that_finds_out_goes_elsewhere_and_control_hears_of_it(
     with (
         model_server(stale),
         model_server(models=dict(models)) as other,
-        a_plane(stale.address, other.address, models=HAS) as plane,
+        a_plane(stale.address, other.address, models=HAS, pick=Pick("round_robin")) as plane,
     ):
         read: list[str] = []
 

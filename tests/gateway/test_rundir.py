@@ -6,6 +6,7 @@ import os
 import select
 import stat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -13,13 +14,15 @@ from gateway.rundir import RunDirectory
 from tests.support.gateway_process import a_config
 
 
-def test_only_this_user_may_enter(tmp_path: Path) -> None:
-    directory = RunDirectory.make(str(tmp_path / "state"))
-    assert Path(directory.path).parent == tmp_path / "state"
-    assert stat.S_IMODE(Path(directory.path).stat().st_mode) == 0o700
-    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
-    directory.remove()
-    assert not Path(directory.path).exists()
+def test_only_this_user_may_enter() -> None:
+    with TemporaryDirectory() as short:  # that of a test may be too long for a socket
+        parent = Path(short) / "state"
+        directory = RunDirectory.make(str(parent))
+        assert Path(directory.path).parent == parent
+        assert stat.S_IMODE(Path(directory.path).stat().st_mode) == 0o700
+        assert stat.S_IMODE(parent.stat().st_mode) == 0o700
+        directory.remove()
+        assert not Path(directory.path).exists()
 
 
 def test_a_path_too_long_for_a_socket_goes_elsewhere(tmp_path: Path) -> None:
