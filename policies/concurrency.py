@@ -50,7 +50,6 @@ OWN: Final = ("principal", "tenant", "address")
 """What makes a limit the caller's own."""
 
 
-
 def _asks_who(options: Options) -> bool:
     """Whether a limit, or what is urgent, depends on who calls."""
     named = any(each["scope"] or each["principal"] or each["tenant"] for each in options["classes"])

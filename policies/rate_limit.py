@@ -101,6 +101,11 @@ class Spec(Node, frozen=True):
     shadow: Annotated[bool, flag("Whether nothing is refused, only counted")] = False
     headers: Annotated[bool, flag("Whether answers tell what is left")] = True
 
+    @property
+    def needs_state(self) -> bool:
+        """Whether it uses the store."""
+        return self.mode != "local"
+
 
 class Policy:
     """Charges a call before it goes on, or refuses it."""

@@ -120,6 +120,24 @@ def test_what_names_no_model_is_open_where_routes_alone_ask_who_calls() -> None:
     assert warnings(front="nobody", first="nobody", apis="inference, statistics") == []
 
 
+KEYS = "{kind: api_key}"
+
+
+@pytest.mark.parametrize("policy", [LIMIT, KEYS, CACHE])
+def test_what_needs_a_store_where_there_is_none_is_a_mistake(policy: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse("state: none\n" + FILE % (policy, "", ""), "gateway.yaml", policies=registry(), review=review)
+    (problem,) = caught.value.problems
+    assert str(problem).startswith("gateway.yaml:5:16: listen[0].policies[0]: expected a store for ")
+
+
+@pytest.mark.parametrize(
+    ("policy", "more"), [(LIMIT.replace("}", ", mode: local}"), ""), (KEYS, "key_file: /dev/null\n")]
+)
+def test_what_needs_none_does_without(policy: str, more: str) -> None:
+    parse("state: none\n" + more + FILE % (policy, "", ""), "gateway.yaml", policies=registry(), review=review)
+
+
 def test_headers_that_never_come() -> None:
     text = (
         "listen:\n  - {address: '0.0.0.0:1', forward_headers: [x_a, x-b]}\npools: {p: {endpoints: [a:1]}}\n"
