@@ -8,6 +8,7 @@ from importlib import import_module
 from config.problems import Path
 from config.routes import PolicySpec
 from config.schema import Config, Listener, Route
+from policies import needs_state
 from routing.order import IDENTITY, Link, doubts
 
 Review = tuple[Path, str, bool]
@@ -20,7 +21,9 @@ MANAGED = ("statistics", "repository", "trace", "logging", "shared_memory")
 
 def review(config: Config) -> Iterator[Review]:
     """Each finding once, in the order of the file."""
-    yield from dict.fromkeys((*_chains(config), *_open_listeners(config), *_underscores(config)))
+    yield from dict.fromkeys(
+        (*_chains(config), *_without_store(config), *_open_listeners(config), *_underscores(config))
+    )
 
 
 def _chains(config: Config) -> Iterator[Review]:
@@ -31,6 +34,18 @@ def _chains(config: Config) -> Iterator[Review]:
             chain = [*front, *own]
             for doubt in doubts([link_of(spec) for _, spec in chain]):
                 yield chain[doubt.position][0], doubt.message, doubt.fatal
+
+
+def _without_store(config: Config) -> Iterator[Review]:
+    """Policies that need a store where it is said that there is none."""
+    if config.state is None or config.state.url != "none":
+        return
+    chains = [(kind, i, each.policies) for kind in ("listen", "routes") for i, each in enumerate(getattr(config, kind))]
+    for kind, i, chain in chains:
+        for j, spec in enumerate(chain):
+            if needs_state(spec, config.key_file):
+                name = spec.name or spec.kind
+                yield (kind, i, "policies", j), f"expected a store for {name}, which needs one, got `state: none`", True
 
 
 def _open_listeners(config: Config) -> Iterator[Review]:

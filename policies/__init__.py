@@ -141,10 +141,12 @@ def registry() -> dict[str, type[Node]]:
     return {kind: cast("type[Node]", import_module(f"policies.{kind}").Spec) for kind in kinds}
 
 
-def needs_state(spec: PolicySpec) -> bool:
-    """Whether a policy with these options uses the shared state: its `Spec` says so by `needs_state`, an attribute or a
-    property that is not an option."""
-    return bool(getattr(msgspec.convert(spec.options, registry()[spec.kind]), "needs_state", False))
+def needs_state(spec: PolicySpec, key_file: str | None = None) -> bool:
+    """Whether a policy with these options uses the shared state: its `Spec` says so by `needs_state`, or by
+    `needs_keys` where no file has these; attributes or properties that are no options."""
+    options = msgspec.convert(spec.options, registry()[spec.kind])
+    needs_keys = getattr(options, "needs_keys", False) and key_file is None
+    return bool(needs_keys or getattr(options, "needs_state", False))
 
 
 def make(spec: PolicySpec, services: Services) -> Policy:

@@ -43,6 +43,8 @@ _NO_KEY = KeyRecord("", bytes(32), "")
 class Spec(Node, frozen=True):
     """Where the key is, and what becomes of it."""
 
+    needs_keys = True
+
     header: Annotated[str, text("The header with the key; Authorization, as Bearer, if not given", "any_header")] = ""
     forward: Annotated[bool, flag("Whether the endpoint sees the key")] = False
     realm: Annotated[str, text("What a refusal calls this place")] = REALM

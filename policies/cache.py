@@ -34,7 +34,8 @@ from routing.call import Call, Handler, Reply
 from routing.connectors.grpc_h2 import deadline_exceeded
 from routing.order import IDENTITY, Unsound
 from routing.pool import Pool
-from routing.questions import Scope, context, decode, scope_of
+from routing.questions import Scope, context, scope_of
+from routing.reading import request_of
 from routing.served import served
 from state.answers import Answer, Answers, Question
 from state.cache_ledger import Ledger, Line
@@ -60,6 +61,7 @@ PERSONAL: Final = frozenset(
 ORDER = (
     Unsound("before", "authorize", "it answers callers who may have no right to the answer"),
     Unsound("before", "rate_limit", "what it answers counts against no limit"),
+    Unsound("after", "hedge", "the second of a pair waits for the first, as they ask the same; let hedge come later"),
     Unsound(
         "without",
         IDENTITY,
@@ -245,9 +247,7 @@ class Place:
 
     def _read(self, call: Call, question: Question, about: bytes) -> Question | None:
         """The same with the key, unless that takes long, and the id, from the request as tensors."""
-        infer = call.infer
-        if infer is None:
-            infer = call.infer = decode(call)
+        infer = request_of(call)
         size = input_bytes(infer)
         if size < 0 or size > self._policy.spec.max_request:
             return None

@@ -37,7 +37,8 @@ from policies import Services
 from routing.call import Call, Handler, Reply
 from routing.gate import Gate
 from routing.gradient import Gradient
-from routing.limit_key import HEADER, limit_key, needs_pool, needs_view
+from routing.limit_key import HEADER, limit_key, names_caller, needs_pool, needs_view
+from routing.order import IDENTITY, Options, Unsound
 from routing.queueing import End, FairQueue, Waiting
 from routing.refusals import no_room, over_limit
 from transcoding.status import Code, Fault, GatewayError
@@ -47,6 +48,28 @@ ALL_KEYS: Final = 8
 MANY_GATES: Final = 4096
 OWN: Final = ("principal", "tenant", "address")
 """What makes a limit the caller's own."""
+
+
+def _asks_who(options: Options) -> bool:
+    """Whether a limit, or what is urgent, depends on who calls."""
+    named = any(each["scope"] or each["principal"] or each["tenant"] for each in options["classes"])
+    return named or names_caller(options["by"])
+
+
+ORDER = (
+    Unsound("without", IDENTITY, "nobody is known to it, so all callers are one", _asks_who),
+    Unsound(
+        "before",
+        IDENTITY,
+        "who is refused there has taken the place of others; let it come later",
+        lambda options: not _asks_who(options),
+    ),
+    Unsound("before", "authorize", "who is refused there has taken the place of others; let it come later"),
+    Unsound("before", "rate_limit", "what is refused there has taken the place of others; let it come later"),
+    Unsound("before", "cache", "a hit waits for its turn though no endpoint works for it; let the cache come first"),
+    Unsound("after", "retry", "what finds no room comes again, and each attempt waits anew; let retry come later"),
+    Unsound("after", "hedge", "each of a pair takes a place, and the second one waits for it; let hedge come later"),
+)
 
 Scope = Annotated[str, text("A scope", "value")]
 Value = Annotated[str, text("The whole value", "value")]

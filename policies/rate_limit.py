@@ -36,7 +36,8 @@ from config.node import Node
 from policies import Services
 from routing.call import Call, Handler, Reply
 from routing.cost import cost_of
-from routing.limit_key import limit_key, needs_pool, needs_view
+from routing.limit_key import limit_key, names_caller, needs_pool, needs_view
+from routing.order import IDENTITY, Unsound
 from routing.quota import LEFT, POLICY, Quota, own_quota
 from routing.refusals import no_room, over_limit
 from state import StateError
@@ -46,6 +47,21 @@ from transcoding.status import GatewayError
 
 AWAY_SECONDS: Final = 1.0
 """When to come back if there is no store to ask."""
+
+ORDER = (
+    Unsound(
+        "without",
+        IDENTITY,
+        "nobody is known to it, so all callers share one limit",
+        lambda options: names_caller(options["by"]),
+    ),
+    Unsound(
+        "before",
+        IDENTITY,
+        "where the call goes is not known yet, so all pools share one limit",
+        lambda options: needs_pool(options["by"]),
+    ),
+)
 
 Settle = Callable[[int, Sequence[float]], Awaitable[None]]
 Rate = Annotated[str, text("How many, and in what time: 100/s, 600/min, 1000/h or 10000/d", "rate")]
@@ -84,6 +100,11 @@ class Spec(Node, frozen=True):
     estimate: Annotated[int, count("Tokens that are reserved for a call until it is over", 1)] = 256
     shadow: Annotated[bool, flag("Whether nothing is refused, only counted")] = False
     headers: Annotated[bool, flag("Whether answers tell what is left")] = True
+
+    @property
+    def needs_state(self) -> bool:
+        """Whether it uses the store."""
+        return self.mode != "local"
 
 
 class Policy:

@@ -7,11 +7,11 @@ from functools import partial
 from typing import Final
 
 from routing.call import Call
+from routing.reading import PREFIX_BYTES, is_written, request_of
 from transcoding.message import InferRequest
 
 Cost = Callable[[Call], int]
 
-_PREFIX_BYTES: Final = 5
 MAX_TOKENS: Final = "max_tokens"
 """The parameter of a request, as OpenAI's API and vLLM's backend for Triton have it."""
 
@@ -34,7 +34,7 @@ def _items(call: Call) -> int:
 
 
 def _bytes(call: Call) -> int:
-    return max(1, sum(map(len, call.message)) - _PREFIX_BYTES)
+    return max(1, sum(map(len, call.message)) - PREFIX_BYTES)
 
 
 def _tokens(estimate: int, call: Call) -> int:
@@ -45,11 +45,9 @@ def _tokens(estimate: int, call: Call) -> int:
 
 def _request(call: Call) -> InferRequest | None:
     """The request as tensors, None for one that has none. Raises `GatewayError` for a malformed one."""
-    if call.infer is None and call.message and call.method.kind in ("infer", "stream"):
-        from transcoding.dialects.oip_grpc import decode_request  # NumPy comes with it
-
-        call.infer = decode_request(b"".join(call.message)[_PREFIX_BYTES:])
-    return call.infer
+    if call.infer is None and not (is_written(call) and call.method.kind in ("infer", "stream")):
+        return None
+    return request_of(call)
 
 
 _COSTS: Final[dict[str, Cost]] = {"requests": _requests, "items": _items, "bytes": _bytes}

@@ -43,6 +43,11 @@ def needs_pool(parts: Sequence[str]) -> bool:
     return "pool" in parts
 
 
+def names_caller(parts: Sequence[str]) -> bool:
+    """Whether the key is made of who calls."""
+    return "principal" in parts or "tenant" in parts
+
+
 def _reader(part: str) -> Key:
     if part.startswith(HEADER):
         name = part.removeprefix(HEADER)

@@ -230,7 +230,8 @@ class Pool:
         endpoint.outcomes[error.fault.name.lower()] += 1
         self.judge(call, endpoint, error)
         if call.sequence and (lost := self.sequences.lost_by(call, endpoint, error)) is not None:
-            raise lost from error
+            lost.__cause__ = error  # mypyc forgets what stands behind `from`
+            raise lost
 
     def judge(self, call: Call, endpoint: Endpoint, error: GatewayError | None) -> None:
         """What became of a call at an endpoint tells of the health there; None is a good answer."""

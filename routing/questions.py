@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
-from routing.call import Call
 from routing.identity import Identity
 from transcoding.canonical import join_texts
-from transcoding.dialects import oip_grpc
-from transcoding.message import Buffer, InferRequest
-
-PREFIX_BYTES = 5
 
 Scope = Literal["tenant", "principal", "shared"]
 
@@ -33,11 +27,3 @@ def context(scope: tuple[str, str], pool: str, model: str, version: str, seen: t
     not there."""
     headers = ["absent" if value is None else "=" + value.decode("latin-1") for value in seen]
     return join_texts((*scope, pool, model, version, *headers))
-
-
-def decode(call: Call) -> InferRequest:
-    """The request of an inference call as tensors. Raises `GatewayError`."""
-    parts: Sequence[Buffer] = call.message
-    framed = parts[0] if len(parts) == 1 else b"".join(parts)
-    small = len(framed) < 4096
-    return oip_grpc.decode_request(framed[PREFIX_BYTES:] if small else memoryview(framed)[PREFIX_BYTES:])

@@ -7,6 +7,8 @@ from transcoding.grpc_framing import prefix
 from transcoding.message import InferRequest
 
 PREFIX_BYTES = 5
+SMALL = 4096
+"""Bytes of a message below which a copy costs less than a view of it."""
 
 
 def is_written(call: Call) -> bool:
@@ -21,7 +23,8 @@ def request_of(call: Call) -> InferRequest:
         from transcoding.dialects.oip_grpc import decode_request  # NumPy comes with it, which checking must not cost
 
         message = call.message[0] if len(call.message) == 1 else b"".join(call.message)
-        infer = call.infer = decode_request(memoryview(message)[PREFIX_BYTES:])
+        payload = message if len(message) < SMALL else memoryview(message)
+        infer = call.infer = decode_request(payload[PREFIX_BYTES:])
     return infer
 
 

@@ -1,9 +1,9 @@
 """What the modules that may be compiled must not do, and that a test run of the compiled build runs it.
 
 mypyc 2.4 evaluates the bounds of a slice twice unless it knows the type that is sliced, and takes what a starred
-iterable in a list gives only after it has evaluated the items behind it. Both are silent; so neither may matter. And a
-name has one type in a function, that of where it is first bound: two `except … as error` of different types raise
-TypeError.
+iterable in a list gives only after it has evaluated the items behind it. `raise … from error` raises without the cause.
+All are silent; so none may matter. And a name has one type in a function, that of where it is first bound: two `except …
+as error` of different types raise TypeError.
 """
 
 from __future__ import annotations
@@ -57,6 +57,14 @@ def test_starred_iterables_are_there_already(path: Path) -> None:
             if isinstance(item, ast.Starred):
                 lazy = isinstance(item.value, ast.GeneratorExp) or called(item.value) not in {None, *EAGER}
                 assert not lazy, f"{path}:{item.lineno}: make a list first"
+
+
+@pytest.mark.parametrize("path", COMPILED, ids=str)
+def test_causes_are_set_by_hand(path: Path) -> None:
+    for node in ast.walk(ast.parse((ROOT / path).read_text())):
+        if isinstance(node, ast.Raise) and node.cause is not None:
+            is_none = isinstance(node.cause, ast.Constant) and node.cause.value is None
+            assert is_none, f"{path}:{node.lineno}: set `__cause__` and raise that"
 
 
 @pytest.mark.parametrize("path", COMPILED, ids=str)

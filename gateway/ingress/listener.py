@@ -210,7 +210,9 @@ def bind(address: str) -> socket.socket:
         sock.bind((host, int(port)))
     except OSError as error:
         sock.close()
-        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from error
+        failure = OSError(error.errno, f"cannot listen on {address}: {error.strerror}")
+        failure.__cause__ = error  # mypyc forgets what stands behind `from`
+        raise failure
     sock.setblocking(False)
     return sock
 

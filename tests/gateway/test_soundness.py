@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from config.load import ConfigError, parse
@@ -55,6 +57,52 @@ def test_what_a_listener_has_is_before_every_route_and_told_once() -> None:
     assert said.startswith("gateway.yaml:4:16: listen[0].policies[0]: authorize stands without")
 
 
+LIMIT = "{kind: rate_limit, rate: 1/s}"
+BY_ADDRESS = "{kind: rate_limit, rate: 1/s, by: address}"
+ROOM = "{kind: concurrency, limit: 9}"
+URGENT = "{kind: concurrency, limit: 9, classes: [{name: paid, scope: paid}]}"
+CACHE, SHARED, HEDGE = "{kind: cache}", "{kind: cache, scope: shared}", "{kind: hedge}"
+
+
+@pytest.mark.parametrize(
+    ("chain", "column", "said"),
+    [
+        (LIMIT, 16, "rate_limit stands without a policy of identity before it: nobody is known"),
+        (f"{{kind: rate_limit, rate: 1/s, by: [model, tenant]}}, {ROOM}", 16, "rate_limit stands without a policy"),
+        ("{kind: rate_limit, rate: 1/s, by: pool}, nobody", 16, "rate_limit stands before anonymous (nobody): where"),
+        (f"again, {BY_ADDRESS}", 16, "retry (again) stands before rate_limit: each attempt is counted"),
+        (f"{HEDGE}, {BY_ADDRESS}", 16, "hedge stands before rate_limit: both"),
+        (f"{ROOM}, nobody", 16, "concurrency stands before anonymous (nobody): who is refused there"),
+        (URGENT, 16, "concurrency stands without a policy of identity before it: nobody is known"),
+        (f"nobody, {ROOM}, {ALLOW}", 24, "concurrency stands before authorize: who is refused there"),
+        (f"{ROOM}, {BY_ADDRESS}", 16, "concurrency stands before rate_limit: what is refused there"),
+        (f"{ROOM}, {SHARED}", 16, "concurrency stands before cache: a hit waits"),
+        (f"again, {ROOM}", 23, "concurrency stands after retry (again): what finds no room comes again"),
+        (f"{HEDGE}, {ROOM}", 31, "concurrency stands after hedge: each of a pair"),
+        (CACHE, 16, "cache stands without a policy of identity before it: all callers are one"),
+        (f"nobody, {SHARED}, {ALLOW}", 24, "cache stands before authorize: it answers callers"),
+        (f"{SHARED}, {BY_ADDRESS}", 16, "cache stands before rate_limit: what it answers counts"),
+        (f"again, {SHARED}", 16, "retry (again) stands before cache: a hit"),
+        (f"{HEDGE}, {SHARED}", 31, "cache stands after hedge: the second of a pair"),
+    ],
+)
+def test_each_order_that_is_unsound_is_told_where_it_is(chain: str, column: int, said: str) -> None:
+    (found,) = warnings(first=chain)
+    assert re.fullmatch(rf"gateway\.yaml:13:{column}: routes\[0\]\.policies\[\d\]: {re.escape(said)}.*", found)
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        f"{BY_ADDRESS}, nobody, {ALLOW}, {LIMIT}, {CACHE}, {URGENT}, again, {HEDGE}",
+        f"{BY_ADDRESS}, {SHARED}, {ROOM}, {HEDGE}",
+        f"nobody, {ROOM}",
+    ],
+)
+def test_sound_orders(chain: str) -> None:
+    assert warnings(first=chain) == []
+
+
 def test_what_cannot_work_is_a_mistake() -> None:
     with pytest.raises(ConfigError) as caught:
         warnings(first="again, nobody", second=f"again, {ALLOW}")
@@ -70,6 +118,24 @@ def test_what_names_no_model_is_open_where_routes_alone_ask_who_calls() -> None:
     assert "statistics, repository of no model are open to all" in said
     assert warnings(apis="inference, statistics") == []
     assert warnings(front="nobody", first="nobody", apis="inference, statistics") == []
+
+
+KEYS = "{kind: api_key}"
+
+
+@pytest.mark.parametrize("policy", [LIMIT, KEYS, CACHE])
+def test_what_needs_a_store_where_there_is_none_is_a_mistake(policy: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse("state: none\n" + FILE % (policy, "", ""), "gateway.yaml", policies=registry(), review=review)
+    (problem,) = caught.value.problems
+    assert str(problem).startswith("gateway.yaml:5:16: listen[0].policies[0]: expected a store for ")
+
+
+@pytest.mark.parametrize(
+    ("policy", "more"), [(LIMIT.replace("}", ", mode: local}"), ""), (KEYS, "key_file: /dev/null\n")]
+)
+def test_what_needs_none_does_without(policy: str, more: str) -> None:
+    parse("state: none\n" + more + FILE % (policy, "", ""), "gateway.yaml", policies=registry(), review=review)
 
 
 def test_headers_that_never_come() -> None:

@@ -1,14 +1,11 @@
-"""Who shares answers, and what a call asks in either dialect."""
+"""Who shares answers, and what stands before a question's tensors."""
 
 from __future__ import annotations
 
 from itertools import product
 
 from routing.identity import NOBODY, Identity
-from routing.questions import context, decode, scope_of
-from tests.support.asking import a_request, asks
-from transcoding.dialects import oip_grpc
-from transcoding.grpc_framing import prefix
+from routing.questions import context, scope_of
 
 
 def test_who_shares() -> None:
@@ -26,15 +23,3 @@ def test_contexts_do_not_run_into_each_other() -> None:
     assert len(contexts) == 4**4
     headers = [(), (None,), (b"",), (b"absent",), (b"=",), (None, b"x"), (b"x", None)]
     assert len({context(("shared", ""), "p", "m", "1", seen) for seen in headers}) == len(headers)
-
-
-def test_a_message_is_read_whole_or_in_parts() -> None:
-    request = a_request(1, 2, id="x")
-    call = asks(request, over_grpc=True)
-    assert decode(call) == request
-    parts = oip_grpc.set_target(b"".join(oip_grpc.encode_request(request)), "other", "7")
-    call.message = (prefix(sum(map(len, parts))), *parts)
-    decoded = decode(call)
-    assert (decoded.model, decoded.version, decoded.inputs) == ("other", "7", request.inputs)
-    large = a_request(*range(5000))
-    assert decode(asks(large, over_grpc=True)).inputs[0].data == large.inputs[0].data

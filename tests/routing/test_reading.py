@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from routing.call import Call
-from routing.reading import is_written, request_of, retarget
+from routing.reading import SMALL, is_written, request_of, retarget
 from tests.support.model_server import request_of as a_request
 from transcoding.dialects.oip_grpc import scan_request
 from transcoding.grpc_framing import encode_message
@@ -26,6 +27,12 @@ def test_it_is_read_once(pieces: int) -> None:
     infer = request_of(call)
     assert [(each.name, each.shape) for each in infer.inputs] == [("INPUT0", (2,))]
     assert request_of(call) is infer is call.infer
+
+
+def test_large_and_small_ones_are_read_alike() -> None:
+    for amount in (2, SMALL):
+        call = a_call(a_request(numbers=list(range(amount))).SerializeToString())
+        assert bytes(request_of(call).inputs[0].data) == np.arange(amount, dtype=np.int32).tobytes()
 
 
 def test_what_is_none() -> None:
