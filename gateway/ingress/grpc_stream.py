@@ -293,8 +293,8 @@ class InferSession:
 
     def _lose(self, request: StreamRequest, error: GatewayError, refusal: Buffer | None, alone: bool) -> None:
         """No answer came but this error, by the message `refusal` or because the stream ended. Its chain decides what
-        is next; when it cannot be sent again the client is told before it hears more."""
-        if request.spent or not alone:
+        is next; the client is told before it hears more when it will not be sent again, as no mistake of its own is."""
+        if request.spent or not alone or error.fault is Fault.CLIENT:
             request.spent = True
             if refusal is not None:
                 self._stream.send(refusal)

@@ -13,6 +13,7 @@ from routing.call import Call
 from routing.connectors.outcome import AllBroken, NoOther, absent, broken, from_status
 from routing.endpoint import Endpoint
 from routing.pool import BUSY_MINIMUM, BUSY_SHARE, MAX_ATTEMPTS, REMEMBERED_CANDIDATES, Pool
+from tests.support.build import interpreted_only
 from tests.support.clock import Clock
 from tests.support.pools import OK, ScriptedChannel, State, a_call, a_pool, an_endpoint
 from transcoding.http2.errors import ErrorCode
@@ -321,6 +322,7 @@ def test_the_same_endpoints_stay_the_same_tuple_until_a_weight_changes() -> None
     assert pool.candidates("m", "") == both
 
 
+@interpreted_only
 def test_who_is_passed_over_is_asked_only_while_somebody_is() -> None:
     class Health:
         out = 0

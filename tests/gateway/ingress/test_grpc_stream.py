@@ -134,6 +134,18 @@ class TestErrors:
         talk.say(request_of(numbers=[2]))
         assert [said(each) for each in talk.rest()] == [[2]]
 
+    def test_stay_in_front_of_the_answers_behind_them(self) -> None:
+        def in_pairs(requests: Iterator[Any], context: Any) -> Iterator[Any]:
+            for bad, good in zip(requests, requests, strict=True):
+                yield streamed(pb.ModelInferResponse(id=bad.id), error=f"not {bad.id}")
+                yield streamed(echo(good), final=True)
+
+        with model_server(stream=in_pairs) as server, a_plane(server.address) as plane:
+            talk = Talk(plane)
+            talk.say(*(request_of(numbers=[number], id=str(number)) for number in range(40)))
+            told = [said(each) for each in talk.rest()]
+            assert told == [f"not {number}" if number % 2 == 0 else [number] for number in range(40)]
+
     def test_in_mid_answer_do_not_end_their_request(self) -> None:
         def stumble(request: Any, context: Any) -> Iterator[Any]:
             yield streamed(ints_reply(request, [1]))
