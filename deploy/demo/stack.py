@@ -41,9 +41,10 @@ routes:
     policies: [{kind: api_key}, per_caller, {kind: cache, ttl: 10m, store_timeout: 100ms}]
 """
 """What stands in the configuration for the model that asks who calls."""
-_CONFIG = """\
+CONFIG = """\
 listen:
   - address: {listen}
+    apis: [inference, metadata]
 admin: {{address: "{admin}"}}
 workers: {workers}
 drain: {{delay: 0s, timeout: 5s}}
@@ -184,7 +185,7 @@ class Stack:
     def _write_config(self) -> None:
         endpoints = ", ".join(f'"{triton.grpc_address}"' for triton in self.tritons)
         addresses = {"listen": self.address, "admin": self.admin_address, "endpoints": endpoints}
-        self.config.write_text(_CONFIG.format(workers=WORKERS, door=DOOR, **addresses))
+        self.config.write_text(CONFIG.format(workers=WORKERS, door=DOOR, **addresses))
 
 
 def named(path: Path) -> str:
