@@ -74,13 +74,8 @@ def test_each_thing_that_is_wrong_is_a_problem(change: dict[str, Any], said: str
 def test_the_configuration_that_is_shown_is_sound_and_has_the_burst_that_is_told() -> None:
     said: list[object] = []
     addresses = {"listen": "127.0.0.1:1", "admin": "127.0.0.1:2", "endpoints": "a:1"}
-    parse(
-        CONFIG.format(workers=2, door=DOOR, **addresses),
-        "gateway.yaml",
-        policies=registry(),
-        review=review,
-        warn=said.append,
-    )
+    text = CONFIG.format(workers=2, door=DOOR, **addresses)
+    parse(text, "gateway.yaml", policies=registry(), review=review, warn=said.append)
     assert said == []
     assert yaml.safe_load(DOOR)["policies"]["per_caller"]["burst"] == BURST
 
