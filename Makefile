@@ -62,6 +62,6 @@ fuzz: install ## A million inputs for each parser
 	$(BIN)/python -m tests.fuzz --count 1000000
 
 clean: ## Remove what was installed and built
-	rm -rf $(VENV) .triton-venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .triton-venv .demo-state build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 -include deploy/demo.mk loadtests/bench.mk

@@ -2,8 +2,8 @@
 
 mypyc 2.4 evaluates the bounds of a slice twice unless it knows the type that is sliced, and takes what a starred
 iterable in a list gives only after it has evaluated the items behind it. `raise … from error` raises without the cause.
-All are silent; so none may matter. And a name has one type in a function, that of where it is first bound: two `except …
-as error` of different types raise TypeError.
+All are silent; so none may matter. And a name has one type in a function, that of where it is first bound: two
+`except … as error` of different types raise TypeError.
 """
 
 from __future__ import annotations

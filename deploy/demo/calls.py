@@ -1,19 +1,12 @@
-"""The demo's three calls, each shown as a user would type it, with its answer.
-
-curl makes the REST calls; where there is none, the same requests go out by urllib.
-"""
+"""The demo's three calls, each shown as a user would type it, with its answer."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shlex
-import shutil
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from deploy.demo.curl import TIMEOUT_S, direct, post
 from deploy.demo.picture import bars, beside, draw, read_png
-from deploy.demo.stack import HOST, DemoError
+from deploy.demo.stack import DemoError
 from deploy.progress import Say
 from deploy.triton.environment import PROJECT
 
 DEMO = Path(__file__).resolve().parent
 ASK_GRPC = DEMO / "ask_grpc.py"
-TIMEOUT_S = 30
 ACCURACY = {1: (0.86, 0.92), 2: (0.98, 1.0)}  # of the held-out digits
 PROMPT, TOKENS, DELAY_MS = "The water", 24, 60
 
@@ -66,7 +59,7 @@ def classify(address: str, say: Say) -> dict[int, Verdict]:
     verdicts = {}
     for version in (1, 2):
         url = f"http://{address}/v2/models/digits/versions/{version}/infer"
-        answer = "\n".join(_post(url, body, say))
+        answer = "\n".join(post(url, body, say))
         say(f"{answer}\n")
         verdicts[version] = _verdict(answer)
     say("\n".join(_explain(digit, draw(image), verdicts)))
@@ -78,7 +71,7 @@ def compare(address: str, say: Say) -> dict[int, tuple[int, int]]:
     command = [sys.executable, str(ASK_GRPC), address]
     say(ASK_GRPC.read_text().split("\n# mypy")[0])
     say(f"$ python {ASK_GRPC.relative_to(PROJECT)} {address}")
-    result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=_direct())
+    result = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, env=direct())
     if result.returncode:
         raise DemoError(f"the gRPC call failed:\n{result.stderr}")
     say(result.stdout.rstrip())
@@ -92,7 +85,7 @@ def stream(address: str, say: Say, write: Callable[[str], None]) -> Streamed:
     began = time.monotonic()
     times: list[float] = []
     tokens: list[str] = []
-    for line in _post(f"http://{address}/v2/models/tokens/generate_stream", body, say, live=True):
+    for line in post(f"http://{address}/v2/models/tokens/generate_stream", body, say, live=True):
         if not line.startswith("data: "):
             continue
         event = json.loads(line.removeprefix("data: "))
@@ -149,43 +142,3 @@ def _explain(digit: int, drawing: list[str], verdicts: dict[int, Verdict]) -> It
         for version, verdict in verdicts.items()
     ]
     yield from beside([f"a handwritten {digit}", "", *drawing], *columns)
-
-
-def _post(url: str, body: str, say: Say, *, live: bool = False) -> Iterator[str]:
-    """The lines of the answer, each as soon as it is there."""
-    command = ["curl", "-sN" if live else "-s", "-m", str(TIMEOUT_S), url, "-d", body]
-    say(f"$ {shlex.join(command)}")
-    if shutil.which("curl"):
-        yield from _curl(command)
-    else:
-        say("(there is no curl here; Python's urllib sends the same request)")
-        yield from _urllib(url, body)
-
-
-def _curl(command: list[str]) -> Iterator[str]:
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_direct()) as process:
-        try:
-            for line in process.stdout or ():
-                yield line.rstrip("\n")
-            if process.wait():
-                raise DemoError(f"curl ended with status {process.returncode}")
-        finally:
-            process.kill()
-
-
-def _urllib(url: str, body: str) -> Iterator[str]:
-    request = urllib.request.Request(url, body.encode(), {"Content-Type": "application/json"})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=TIMEOUT_S) as answer:
-            for line in answer:
-                yield line.decode().rstrip("\n")
-    except urllib.error.HTTPError as error:
-        yield error.read().decode()
-    except OSError as error:
-        raise DemoError(f"{url}: {error}") from error
-
-
-def _direct() -> dict[str, str]:
-    """The environment without a proxy for this machine."""
-    return os.environ | {"no_proxy": HOST, "NO_PROXY": HOST}

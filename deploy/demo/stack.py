@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
+import os
 import shutil
 import socket
 import sys
@@ -21,32 +23,41 @@ from deploy.triton.environment import PROJECT
 
 HOST = "127.0.0.1"
 MODELS = PROJECT / "deploy" / "models"
-GATEWAY = (sys.executable, "-m", "gateway", "serve")
+STATE = PROJECT / ".demo-state"
+PROGRAM = (sys.executable, "-m", "gateway")
+GATEWAY = (*PROGRAM, "serve")
 TRITONS = 2
 WORKERS = 2
 PORT, ADMIN_PORT = 8080, 9901
 READY_S = 30.0
 GRACE_S = 10.0
 
-_CONFIG = """\
+DOOR = """\
+policies:
+  per_caller: {kind: rate_limit, rate: 1/s, burst: 5, mode: exact}
+routes:
+  - match: {model: add_sub}
+    to: tritons
+    policies: [{kind: api_key}, per_caller, {kind: cache, ttl: 10m, store_timeout: 100ms}]
+"""
+"""What stands in the configuration for the model that asks who calls."""
+CONFIG = """\
 listen:
   - address: {listen}
+    apis: [inference, metadata]
 admin: {{address: "{admin}"}}
 workers: {workers}
 drain: {{delay: 0s, timeout: 5s}}
+state_directory: .
+state: {{url: embedded, timeout: 1s}}
 
 pools:
   tritons:
     kind: triton
     endpoints: [{endpoints}]
 
-routes:
-  - name: digits
-    match: {{model: digits}}
-    to: {{pool: tritons}}
-  - name: rest
-    match: {{model: "*"}}
-    to: {{pool: tritons}}
+{door}  - match: {{model: "*"}}
+    to: tritons
 """
 
 
@@ -55,10 +66,13 @@ class DemoError(RuntimeError):
 
 
 class Stack:
-    """All servers of the demo. Entering starts them, leaving ends them; if something failed, `directory` keeps logs."""
+    """All servers of the demo. Entering starts them, leaving ends them; if something failed, `directory` keeps logs.
+    `state` is what outlives them, a folder in `directory` and no longer than that if not given."""
 
-    def __init__(self, say: Say = print, gateway: Sequence[str] = GATEWAY) -> None:
+    def __init__(self, say: Say = print, gateway: Sequence[str] = GATEWAY, state: Path | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="penstock-demo-"))
+        self.state = state or self.directory / "state"
+        self._lock: int | None = None
         self.tritons = [Triton(MODELS, log=self.directory / f"triton-{i}.log") for i in range(1, TRITONS + 1)]
         self.port, self.admin_port = PORT, ADMIN_PORT
         self._command = gateway
@@ -76,7 +90,7 @@ class Stack:
 
     @property
     def config(self) -> Path:
-        return self.directory / "gateway.yaml"
+        return self.state / "gateway.yaml"
 
     def __enter__(self) -> Stack:
         try:
@@ -85,6 +99,12 @@ class Stack:
             self.stop(keep_logs=True)
             raise
         return self
+
+    def restart(self) -> None:
+        """The gateway once more, at the same address, with what it has kept. Raises `DemoError`."""
+        self._progress("stopping the gateway")
+        self._started().stop(GRACE_S)
+        self._start_gateway()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.stop(keep_logs=kind is not None and issubclass(kind, DemoError))
@@ -106,10 +126,26 @@ class Stack:
             triton.terminate()
         for triton in self.tritons:
             triton.stop(GRACE_S)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
         if not keep_logs:
             shutil.rmtree(self.directory, ignore_errors=True)
 
+    def _take_state(self) -> None:
+        """Two gateways cannot share what an embedded store keeps: a second demo has a state of its own."""
+        self.state.mkdir(mode=0o700, exist_ok=True)
+        self._lock = os.open(self.state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            self._progress(f"another demo has {named(self.state)}; what this one keeps goes with it")
+            self._lock, self.state = None, self.directory / "state"
+            self.state.mkdir(mode=0o700)
+
     def _start(self) -> None:
+        self._take_state()
         try:
             install(say=self._progress)
             self._progress(f"starting {TRITONS} Tritons over {MODELS.relative_to(PROJECT)}")
@@ -120,13 +156,18 @@ class Stack:
                 self._progress(f"Triton is ready: gRPC {triton.grpc_address}, process {triton.pid}")
         except TritonError as error:
             raise DemoError(str(error)) from error
+        self.port, self.admin_port = _choose_ports()
+        self._write_config()
         self._start_gateway()
 
     def _start_gateway(self) -> None:
-        self.port, self.admin_port = _choose_ports()
-        self._write_config()
         self._progress(f"starting the gateway with {WORKERS} workers")
-        self._gateway = Process([*self._command, str(self.config)], self.directory / "gateway.log", directory=PROJECT)
+        self._gateway = Process(
+            [*self._command, str(self.config)],
+            self.directory / "gateway.log",
+            directory=PROJECT,
+            prefixes=(self.state / "penstock-",),  # where its processes meet, which it leaves behind if it is killed
+        )
         deadline = time.monotonic() + READY_S
         while not _ready(self.admin_port):
             if not self._gateway.running:
@@ -143,8 +184,13 @@ class Stack:
 
     def _write_config(self) -> None:
         endpoints = ", ".join(f'"{triton.grpc_address}"' for triton in self.tritons)
-        text = _CONFIG.format(listen=self.address, admin=self.admin_address, workers=WORKERS, endpoints=endpoints)
-        self.config.write_text(text)
+        addresses = {"listen": self.address, "admin": self.admin_address, "endpoints": endpoints}
+        self.config.write_text(CONFIG.format(workers=WORKERS, door=DOOR, **addresses))
+
+
+def named(path: Path) -> str:
+    """What to call a file or folder: relative to the project where it is in there."""
+    return str(path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path)
 
 
 def _choose_ports() -> tuple[int, int]:

@@ -210,9 +210,7 @@ def bind(address: str) -> socket.socket:
         sock.bind((host, int(port)))
     except OSError as error:
         sock.close()
-        failure = OSError(error.errno, f"cannot listen on {address}: {error.strerror}")
-        failure.__cause__ = error  # mypyc forgets what stands behind `from`
-        raise failure
+        raise OSError(error.errno, f"cannot listen on {address}: {error.strerror}") from None
     sock.setblocking(False)
     return sock
 

@@ -324,17 +324,11 @@ def test_the_same_endpoints_stay_the_same_tuple_until_a_weight_changes() -> None
 
 @interpreted_only
 def test_who_is_passed_over_is_asked_only_while_somebody_is() -> None:
-    class Health:
-        out = 0
-        asked = 0
-
-        def passable(self, candidates: tuple[Endpoint, ...], call: Call) -> tuple[Endpoint, ...]:
-            self.asked += 1
-            return tuple(endpoint for endpoint in candidates if endpoint.address != "a:1")
-
-    pool, health = a_pool([an_endpoint("a:1", READY), an_endpoint("b:1", READY)]), Health()
-    pool.health = health
+    outliers = Outliers(consecutive=1, max_ejected=1.0, panic=0.0)
+    pool = a_pool([an_endpoint("a:1", READY), an_endpoint("b:1", READY)], outliers=outliers)
     assert {pool.choose(a_call()).address for _ in range(4)} == {"a:1", "b:1"}
-    assert health.asked == 0
-    health.out = 1
+    assert not pool.health._passable
+    first, _ = pool.endpoints
+    pool.health.failed(a_call(), first, broken("a:1", 2, executed=True), pool.endpoints)
     assert {pool.choose(a_call()).address for _ in range(4)} == {"b:1"}
+    assert pool.health._passable

@@ -51,6 +51,39 @@ def test_two_tritons_and_a_gateway_up_and_down() -> None:
     assert not stack.directory.exists()
 
 
+def test_the_gateway_starts_again_with_what_it_has_kept(tmp_path: Path) -> None:
+    lines: list[str] = []
+    state = tmp_path / "kept"
+    with Stack(lines.append, STAND_IN, state) as stack:
+        before = stack.address, stack.config.read_text()
+        stack.restart()
+        assert (stack.address, stack.config.read_text()) == before
+        first, second = groups(lines)[2:]
+        assert members(first) == []
+        assert stack.port in listening_ports(second)
+    assert stack.config == state / "gateway.yaml"
+    assert stack.config.exists()
+    assert not stack.directory.exists()
+
+
+def test_two_demos_do_not_share_what_they_keep(tmp_path: Path) -> None:
+    lines: list[str] = []
+    first, second = (Stack(lines.append, STAND_IN, tmp_path / "kept") for _ in range(2))
+    try:
+        first._take_state()
+        second._take_state()
+        assert lines[0].endswith(f"another demo has {tmp_path}/kept; what this one keeps goes with it")
+        assert second.state.is_relative_to(second.directory)
+        first.stop()
+        third = Stack(lines.append, STAND_IN, tmp_path / "kept")
+        third._take_state()
+        assert third.state == tmp_path / "kept"
+        third.stop()
+    finally:
+        first.stop()
+        second.stop()
+
+
 def test_a_gateway_that_ends_at_once_is_told_with_its_log() -> None:
     lines: list[str] = []
     stack = Stack(lines.append, (*STAND_IN, "ends"))

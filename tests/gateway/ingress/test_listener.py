@@ -267,11 +267,8 @@ class TestBind:
     def test_an_address_that_cannot_be_had_is_named(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:  # shares its port with nobody
             address = f"127.0.0.1:{other.getsockname()[1]}"
-            with pytest.raises(
-                OSError, match=re.escape(f"cannot listen on {address}: Address already in use")
-            ) as caught:
+            with pytest.raises(OSError, match=re.escape(f"cannot listen on {address}: Address already in use")):
                 bind(address)
-        assert isinstance(caught.value.__cause__, OSError)
         with pytest.raises(OSError, match=re.escape("cannot listen on 192.0.2.1:1: Cannot assign requested address")):
             bind("192.0.2.1:1")
 
