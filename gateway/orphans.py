@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import glob
 import os
+from collections.abc import Iterator
 
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -22,16 +23,34 @@ def adopt() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def reap() -> list[int]:
-    """Reap the orphans that ended; returns their process ids. The children that this process started itself are left
-    to whoever waits for them: they lead a process group, in the session of this process, as no orphan does."""
-    reaped = []
-    for pid in _children():
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):  # somebody else waited for it meanwhile
-            own = os.getpgid(pid) == pid and os.getsid(pid) == os.getsid(0)
-            if not own and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is not None:
-                reaped.append(pid)
-    return reaped
+class Reaper:
+    """Reaps orphans that ended. The children in `own`, which this process has started itself, are left to whoever waits
+    for them: if they were reaped here nobody would learn how they ended."""
+
+    def __init__(self) -> None:
+        self.own: set[int] = set()
+        self._starting = 0
+
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """A child of our own is being started, and may end before its id is in `own`: until then nobody is reaped."""
+        self._starting += 1
+        try:
+            yield
+        finally:
+            self._starting -= 1
+            self.reap()
+
+    def reap(self) -> list[int]:
+        """Reap those that there are; returns their process ids."""
+        if self._starting:
+            return []
+        reaped = []
+        for pid in _children():
+            with contextlib.suppress(ChildProcessError):  # somebody else waited for it meanwhile
+                if pid not in self.own and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG) is not None:
+                    reaped.append(pid)
+        return reaped
 
 
 def _children() -> list[int]:

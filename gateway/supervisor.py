@@ -21,9 +21,9 @@ from typing import Any
 import msgspec
 
 from config.schema import Drain
-from gateway import orphans
 from gateway.backoff import Backoff
 from gateway.lifeline import Exit
+from gateway.orphans import Reaper, adopt
 from gateway.tasks import spawn
 
 STABLE = 30.0
@@ -71,8 +71,11 @@ def environment() -> dict[str, str]:
 class Child:
     """One process that is to run until told otherwise."""
 
-    def __init__(self, name: str, command: Sequence[str], fatal: Callable[[Child], None]) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], fatal: Callable[[Child], None], reaper: Reaper | None = None
+    ) -> None:
         self.name = name
+        self._reaper = reaper or Reaper()
         self.code: int | None = None
         self._command = command
         self._fatal = fatal
@@ -99,9 +102,11 @@ class Child:
     async def _run_once(self) -> int:
         self._starts += 1
         try:
-            process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=DEVNULL, start_new_session=True, env=environment()
-            )
+            with self._reaper.starting():
+                process = await asyncio.create_subprocess_exec(
+                    *self._command, stdin=DEVNULL, start_new_session=True, env=environment()
+                )
+                self._reaper.own.add(process.pid)
         except OSError as error:
             _log.error("cannot start %s: %s", self.name, error)
             return Exit.FAILED
@@ -109,6 +114,7 @@ class Child:
         if self._ending.is_set():
             self.send(signal.SIGTERM)
         code = await process.wait()
+        self._reaper.own.discard(process.pid)
         self._process = None
         return code
 
@@ -144,11 +150,13 @@ class Supervisor:
         self._failed = False
         self._stop = asyncio.Event()
         self._now = asyncio.Event()
-        self._store = store_child(settings, self._fail) if settings.store else None
+        self._reaper = Reaper()
+        self._store = store_child(settings, self._fail, self._reaper) if settings.store else None
         self._store_socket = settings.store
-        self._control = Child("control", settings.command("control", "--workers", str(settings.workers)), self._fail)
+        control = settings.command("control", "--workers", str(settings.workers))
+        self._control = Child("control", control, self._fail, self._reaper)
         self._workers = [
-            Child(f"worker {index}", settings.command("worker", "--index", str(index)), self._fail)
+            Child(f"worker {index}", settings.command("worker", "--index", str(index)), self._fail, self._reaper)
             for index in range(settings.workers)
         ]
 
@@ -181,10 +189,10 @@ class Supervisor:
 
     def _adopt_orphans(self) -> None:
         try:
-            orphans.adopt()
+            adopt()
         except OSError as error:
             _log.warning("orphans are left to the init of this system: %s", error)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, orphans.reap)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reaper.reap)
 
     def _fail(self, child: Child) -> None:
         _log.error("%s cannot open its port; giving up", child.name)
@@ -213,9 +221,9 @@ class Supervisor:
             task.cancel()
 
 
-def store_child(settings: Settings, fatal: Callable[[Child], None]) -> Child:
+def store_child(settings: Settings, fatal: Callable[[Child], None], reaper: Reaper | None = None) -> Child:
     """The embedded store."""
-    return Child("the state store", settings.command("store"), fatal)
+    return Child("the state store", settings.command("store"), fatal, reaper)
 
 
 async def store_there(socket: str) -> None:

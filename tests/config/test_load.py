@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import trustme
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -219,39 +218,6 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         load(tmp_path / "missing.yaml")
     with pytest.raises(ConfigError, match=":1:1: cannot be read: Is a directory"):
         load(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["canary", "managed", "minimal", "on_demand", "two-pools"])
-def test_examples_load(name: str) -> None:
-    assert load(EXAMPLES / f"{name}.yaml").routes
-
-
-def test_the_tls_example_loads_once_its_files_are_there(tmp_path: Path) -> None:
-    example_file = tmp_path / "tls.yaml"
-    example_file.write_bytes((EXAMPLES / "tls.yaml").read_bytes())
-    with pytest.raises(ConfigError) as caught:
-        load(example_file)
-    assert [problem.path for problem in caught.value.problems] == [
-        f"listen[0].tls.{field}" for field in ("certificate", "key", "client_ca")
-    ]
-    ca = trustme.CA()
-    server = ca.issue_cert("gateway.example")
-    (tmp_path / "tls").mkdir()
-    server.cert_chain_pems[0].write_to_path(tmp_path / "tls" / "server.pem")
-    server.private_key_pem.write_to_path(tmp_path / "tls" / "server.key")
-    ca.cert_pem.write_to_path(tmp_path / "tls" / "clients.pem")
-    assert load(example_file).listen[0].tls is not None
-
-
-def test_every_example_is_tested() -> None:
-    assert sorted(file.stem for file in EXAMPLES.glob("*.yaml")) == [
-        "canary",
-        "managed",
-        "minimal",
-        "on_demand",
-        "tls",
-        "two-pools",
-    ]
 
 
 WORDS = ["listen", "pools", "routes", "match", "model", "to", "pool", "address", "endpoints", "0.0.0.0:80", "a:1", "5"]

@@ -7,21 +7,27 @@ import sys
 
 SCRIPT = """
 import os, subprocess, time
-from gateway import orphans
+from gateway.orphans import Reaper, adopt
 
-orphans.adopt()
-own = subprocess.Popen(["sleep", "0"], process_group=0)
-parent = subprocess.Popen(["sh", "-c", "setsid sleep 0.1 & echo $!; sleep 0.1 & echo $!"], stdout=-1, process_group=0)
+adopt()
+reaper = Reaper()
+with reaper.starting():
+    own = subprocess.Popen(["sleep", "0"], start_new_session=True)
+    os.waitid(os.P_PID, own.pid, os.WEXITED | os.WNOWAIT)
+    assert reaper.reap() == []  # it is not known yet whose it is
+    reaper.own.add(own.pid)
+parent = subprocess.Popen(["sh", "-c", "setsid sleep 0.1 & echo $!; sleep 0.1 & echo $!"], stdout=-1)
+reaper.own.add(parent.pid)
 wanted = sorted(map(int, parent.stdout.read().split()))
 parent.stdout.close()
 assert parent.wait() == 0
 reaped, end = [], time.monotonic() + 10
 while sorted(reaped) != wanted and time.monotonic() < end:
-    reaped += orphans.reap()
+    reaped += reaper.reap()
     time.sleep(0.01)
 assert sorted(reaped) == wanted, (reaped, wanted)
 assert open(f"/proc/{own.pid}/stat").read().split()[2] == "Z"  # it waits for us
-assert orphans.reap() == []
+assert reaper.reap() == []
 assert own.wait() == 0
 """
 
