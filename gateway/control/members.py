@@ -40,9 +40,9 @@ ALONE: Final = Place()
 ANNOUNCE: Final = """
 local time = redis.call('TIME')
 local now, life = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[2])
-local answers = {}
+local answers, unknown = {}, 0
 for at, key in ipairs(KEYS) do
-  redis.call('HSET', key, ARGV[1], string.format('%.0f ', now + life) .. ARGV[2 + at])
+  unknown = unknown + redis.call('HSET', key, ARGV[1], string.format('%.0f ', now + life) .. ARGV[2 + at])
   redis.call('PEXPIRE', key, 2 * life)
   local all, live = redis.call('HGETALL', key), {}
   for place = 1, #all, 2 do
@@ -57,10 +57,10 @@ for at, key in ipairs(KEYS) do
   end
   answers[at] = live
 end
-return answers
+return {unknown, answers}
 """
-"""KEYS are pools, ARGV the node, its life in milliseconds, and its load in each pool; the answer are nodes and loads of
-each. A life that ends far off was written before the clock stepped back."""
+"""KEYS are pools, ARGV the node, its life in milliseconds, and its load in each pool; the answer is at how many of them
+it was not known, and nodes and loads of each. A life that ends far off was written before the clock stepped back."""
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class Members:
         self._told: dict[str, Place] | None = None
         self._looked = self._heard = clock()
         self._gathered = -math.inf
-        self._away = False
+        self._away = self._known = False
 
     async def run(self) -> None:
         """Announce this gateway until cancelled, if there is a pool that may be shared."""
@@ -123,13 +123,14 @@ class Members:
         self._measure()
         loads = [f"{self._loads[pool].told:.6g}" for pool in self._groups]
         try:
-            answers = await self._announce(self._keys(), [self._node, int(LIFE * 1000), *loads])
+            unknown, answers = await self._announce(self._keys(), [self._node, int(LIFE * 1000), *loads])
         except StateError as error:
             self._missed(error)
             return
         now = self._clock()
-        if self._away:
-            self._away, self._gathered = False, now + GATHERING
+        if self._away or (unknown and self._known):  # it was away, or it forgot all, or this process stood still
+            self._gathered = now + GATHERING
+        self._away, self._known = False, True
         if now >= self._gathered:
             self._heard = now
             self._take({pool: members_of(answer) for pool, answer in zip(self._groups, answers, strict=True)})

@@ -41,6 +41,7 @@ class ScriptedState:
     up = True
 
     def __init__(self) -> None:
+        self.unknown = 0
         self.answer: list[list[bytes]] | None = None
         self.asked: list[tuple[list[str], list[Argument]]] = []
 
@@ -55,7 +56,7 @@ class ScriptedState:
             self.asked.append((keys, args))
             if self.answer is None:
                 raise StateError("away", "down")
-            return self.answer
+            return self.unknown, self.answer
 
         return run
 
@@ -189,6 +190,20 @@ def test_after_an_outage_nobody_is_gone_who_had_no_time_to_come_back() -> None:
     bench.says(b=1.0)
     bench.look()
     assert bench.place == Place(0, (1.0,))
+
+
+def test_a_store_that_forgot_all_is_not_believed_at_once() -> None:
+    bench = Bench()
+    bench.state.unknown = 1
+    bench.says(a=1.0, b=1.0)
+    bench.look()
+    bench.says(b=1.0)
+    bench.look()
+    bench.state.unknown = 0
+    bench.look(2)
+    assert bench.place.loads == (1.0, 1.0)
+    bench.look()
+    assert bench.place.loads == (1.0,)
 
 
 def test_a_control_that_finds_no_store_tells_workers_that_outlived_another_that_they_are_alone() -> None:
