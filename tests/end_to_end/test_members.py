@@ -181,6 +181,7 @@ def test_without_a_store_of_all_a_gateway_is_alone(shared: Shared) -> None:
     for state in ("none", "embedded"):
         with Gateway(shared.addresses, settings={"state": state}) as gateway:
             assert (members(gateway)["count"], members(gateway)["node"]) == (1, 0)
+            assert "penstock_members{" not in gateway.admin("/metrics")[1]
             with Load(gateway, clients=ENDPOINTS) as load:
                 until(lambda: evenly(*parts_of(shared, load)), 30)
             assert load.failed == []
