@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import NamedTuple
@@ -24,7 +25,8 @@ from gateway.routes import RouteLinker
 from gateway.snapshot import NO_LISTENERS, Route, Snapshot
 from gateway.telemetry.metrics import Metrics
 from gateway.waiting import WaitingRooms
-from gateway.world import EndpointState, World
+from gateway.world import EndpointState, Place, Places, World
+from routing.aperture import Aperture
 from routing.call import Policy
 from routing.chains import chains
 from routing.connectors.grpc_h2 import Channel
@@ -41,6 +43,8 @@ from routing.versions import Latest
 RETIREMENT = 60.0
 """Seconds that the last requests of an endpoint get when it leaves the configuration."""
 RETIREMENT_POLL = 0.05
+
+ALONE = Place()
 
 Key = tuple[str, str]
 
@@ -91,6 +95,8 @@ class Builder:
         self._latest: dict[str, Latest] = {}
         self._backends: dict[Key, Backend] = {}
         self._retiring: set[Backend] = set()
+        self._apertures: dict[str, Aperture] = {}
+        self._places = Places({})
         self._outcomes: dict[Key, Counter[str]] = {}
         self._ejections: dict[str, Counter[tuple[str, str]]] = {}
         self._shelf = Shelf(metrics.counter, self._current, self._latest_of, shared, metrics.gauge)
@@ -118,6 +124,7 @@ class Builder:
         for gone in self._pools.keys() - config.pools.keys():
             del self._pools[gone]
             self._latest.pop(gone, None)
+            self._apertures.pop(gone, None)
         pools = {name: self._pool(name, spec) for name, spec in config.pools.items()}
         self._current.clear()
         self._current.update(pools)
@@ -158,7 +165,8 @@ class Builder:
         pick, pool = self._pools.get(name, (None, None))
         if pool is None or pick != spec.pick:
             sequences = Sequences(name, self._sequences, spec.sequence_idle)
-            pool = Pool(name, make(spec.pick, self._tools), self._count_retry, sequences=sequences)
+            tools = replace(self._tools, aperture=self._aperture(name))
+            pool = Pool(name, make(spec.pick, tools), self._count_retry, sequences=sequences)
             self._pools[name] = (spec.pick, pool)
         if pool.health.spec != spec.outliers:
             pool.health = Health(name, spec.outliers)
@@ -167,6 +175,21 @@ class Builder:
         pool.sequences.idle = spec.sequence_idle
         pool.health.ejections = self._ejections.setdefault(name, Counter())
         return pool
+
+    def place(self, places: Places) -> None:
+        """Which part of each pool's endpoints is this gateway's own, from now on."""
+        self._places = places
+        for name, aperture in self._apertures.items():
+            self._put(aperture, name)
+
+    def _aperture(self, pool: str) -> Aperture:
+        aperture = self._apertures[pool] = Aperture(self._tools.rng)
+        self._put(aperture, pool)
+        return aperture
+
+    def _put(self, aperture: Aperture, pool: str) -> None:
+        place = self._places.pools.get(pool, ALONE)
+        aperture.place(place.node, place.loads)
 
     def _set_endpoints(self, pool: Pool, spec: PoolConfig, addresses: tuple[str, ...]) -> None:
         wiring = Wiring(spec.connections, spec.connect_timeout, spec.message_bytes)
@@ -220,6 +243,7 @@ class Builder:
         metrics = self._metrics
         in_flight, connections = Counter[Key](), Counter[Key]()
         for backend in (*self._backends.values(), *self._retiring):
+            self._take_offered(backend)
             in_flight[backend.key] += backend.endpoint.in_flight
             connections[backend.key] += backend.channel.connections
         for key, outcomes in self._outcomes.items():
@@ -229,6 +253,12 @@ class Builder:
                 metrics.counter("penstock_upstream_requests_total", (*key, outcome)).value = count
         for pool, ejections in self._ejections.items():
             self._report_ejections(pool, ejections)
+
+    def _take_offered(self, backend: Backend) -> None:
+        """Add what was sent since the last time: endpoints go, and the sum must not go back."""
+        endpoint = backend.endpoint
+        self._metrics.counter("penstock_offered_seconds_total", (backend.key[0],)).value += endpoint.offered
+        endpoint.offered = 0.0
 
     def _report_ejections(self, pool: str, ejections: Counter[tuple[str, str]]) -> None:
         current = self._current.get(pool)

@@ -25,6 +25,7 @@ from gateway.world import (
     Loaded,
     Loading,
     Outcome,
+    Places,
     Refresh,
     Refreshed,
     Report,
@@ -46,6 +47,7 @@ _to_worker = msgspec.msgpack.Decoder(ToWorker)
 
 OnWorld = Callable[[World], Awaitable[None]]
 OnKeys = Callable[[KeySet], None]
+OnPlaces = Callable[[Places], None]
 Tell = Callable[[str], None]
 """Is called with what a load waits for, in words."""
 AWAY = Outcome("away", "no control")
@@ -79,10 +81,16 @@ def no_keys(keys: KeySet) -> None:
     """Until somebody wants them."""
 
 
+def no_places(places: Places) -> None:
+    """Until somebody wants them."""
+
+
 class WorkerLink(Protocol):
-    """The worker's end. `on_keys` gets the keys as they change, before the first World."""
+    """The worker's end. `on_keys` gets the keys as they change, before the first World, and `on_places` this gateway's
+    places among others."""
 
     on_keys: OnKeys
+    on_places: OnPlaces
 
     async def run(self) -> None:
         """Stay connected until cancelled."""
@@ -122,6 +130,7 @@ class LinkClient:
         self._worker = worker
         self._on_world = on_world
         self.on_keys: OnKeys = no_keys
+        self.on_places: OnPlaces = no_places
         self._writer: asyncio.StreamWriter | None = None
         self._tokens = itertools.count(1)
         self._refreshes: dict[int, asyncio.Future[None]] = {}
@@ -164,6 +173,8 @@ class LinkClient:
                 await self._on_world(message)
             case KeySet():
                 self.on_keys(message)
+            case Places():
+                self.on_places(message)
             case Refreshed():
                 self._refreshed(message.token)
             case Loading():
@@ -225,6 +236,7 @@ class DirectLink:
         self._handler = handler
         self._on_world = on_world
         self.on_keys: OnKeys = no_keys
+        self.on_places: OnPlaces = no_places
         self._world: World | None = None
         self._seen = asyncio.Condition()
         self._applied: World | None = None
@@ -232,6 +244,10 @@ class DirectLink:
     def publish_keys(self, keys: KeySet, whole: Callable[[], KeySet]) -> None:
         """Hand the keys over."""
         self.on_keys(keys)
+
+    def publish_places(self, places: Places) -> None:
+        """Hand the places over."""
+        self.on_places(places)
 
     def publish(self, world: World) -> None:
         """Have the worker take over `world`, in its own task."""

@@ -10,7 +10,9 @@ import contextlib
 import glob
 import logging
 import os
+import secrets
 import shutil
+import socket
 import tempfile
 
 import msgspec
@@ -41,6 +43,7 @@ class RunDirectory:
         self._announced = os.path.join(path, "announced")
         self._lifeline = os.path.join(path, "lifeline")
         self._source = os.path.join(path, "source")
+        self._node = os.path.join(path, "node")
 
     @classmethod
     def make(cls, parent: str | None) -> RunDirectory:
@@ -124,6 +127,18 @@ class RunDirectory:
         os.set_blocking(descriptor, True)
         return descriptor
 
+    def node(self) -> str:
+        """By what other gateways know this one: the same for as long as it runs, whatever becomes of its control."""
+        try:
+            with open(self._node, encoding="utf-8") as file:
+                return file.read()
+        except FileNotFoundError:
+            node = new_node()
+        with open(f"{self._node}.new", "w", encoding="utf-8") as file:
+            file.write(node)
+        os.replace(f"{self._node}.new", self._node)
+        return node
+
     def announce_once(self) -> bool:
         """True the first time."""
         try:
@@ -135,3 +150,8 @@ class RunDirectory:
     def remove(self) -> None:
         """Delete the directory with all that is in it."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def new_node() -> str:
+    """A name for a gateway that no other has: that of the machine, for people, and a random part."""
+    return f"{socket.gethostname()}-{secrets.token_hex(6)}"

@@ -13,7 +13,7 @@ from gateway.control.plane import Plane
 from gateway.control.process import ReadinessWatch, announce, ground_in
 from gateway.lifeline import Exit
 from gateway.link import DirectLink, OnWorld
-from gateway.rundir import RunDirectory
+from gateway.rundir import RunDirectory, new_node
 from gateway.store_place import is_embedded, located
 from gateway.supervisor import GRACE, Child, Settings, own_launcher, store_child, store_there
 from gateway.tasks import spawn
@@ -33,7 +33,8 @@ class Single:
         self._store: Child | None = None
         path = self._path()
         plane_config = located(config, self._directory) if self._directory is not None else config
-        self._plane = Plane(plane_config, workers=1, ground=ground_in(path, config, self._hold))
+        node = None if is_embedded(config) else new_node()
+        self._plane = Plane(plane_config, workers=1, ground=ground_in(path, config, self._hold), node=node)
         self._admin = AdminServer(config.admin.address, self._plane)
         self._worker = Worker(0, make, self._connect, self._plane.board)
         self._announced = False
@@ -102,7 +103,7 @@ class Single:
 
     def _connect(self, on_world: OnWorld) -> DirectLink:
         link = DirectLink(self._plane, on_world)
-        self._plane.attach(link.publish, link.publish_keys)
+        self._plane.attach(link.publish, link.publish_keys, link.publish_places)
         return link
 
     def _ready(self) -> None:

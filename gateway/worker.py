@@ -27,7 +27,7 @@ from gateway.snapshot import Snapshot
 from gateway.store import Store
 from gateway.telemetry.metrics import Metrics
 from gateway.waiting import Ask, Tell, WaitingRooms
-from gateway.world import KeySet, Outcome, World
+from gateway.world import KeySet, Outcome, Places, World
 from policies import Siblings
 from routing.fleet import Fleet
 from routing.load_board import LoadBoard
@@ -121,6 +121,10 @@ class DataPlane:
     def take_keys(self, keys: KeySet) -> None:
         """Know these API keys from now on."""
         self.keys.take(keys)
+
+    def take_places(self, places: Places) -> None:
+        """Know which shares of the endpoints are this gateway's own."""
+        self._builder.place(places)
 
     def _tell_watchers(self) -> None:
         for watcher in list(self.watchers):

@@ -14,7 +14,7 @@ from gateway.link import OnWorld, WorkerLink
 from gateway.memory import keep_freed_memory
 from gateway.telemetry.metrics import Metrics, measure_process
 from gateway.waiting import Ask
-from gateway.world import KeySet, Report, World
+from gateway.world import KeySet, Places, Report, World
 from routing.load_board import LoadBoard
 
 REPORT_INTERVAL = 1.0
@@ -36,6 +36,9 @@ class DataPlane(Protocol):
 
     def take_keys(self, keys: KeySet) -> None:
         """Know these API keys from now on."""
+
+    def take_places(self, places: Places) -> None:
+        """Know which shares of the endpoints are this gateway's own."""
 
     def report(self) -> None:
         """Set gauges; called just before each report."""
@@ -73,6 +76,7 @@ class Worker:
         self._plane = make(index, self._metrics, self._link.refresh, board)
         self._plane.load = self._link.load
         self._link.on_keys = self._plane.take_keys
+        self._link.on_places = self._plane.take_places
         self._world: World | None = None
         self._stop = asyncio.Event()
         self._exit = Exit.OK

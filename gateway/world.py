@@ -1,9 +1,9 @@
 """What control tells the workers and what they report: plain messages over one Unix socket.
 
-Control to worker: `World` (whole, versioned by `generation`), `KeySet`, `Refreshed`, `Loading` and `Loaded`. Worker to
-control: `Hello`, `Report` once a second, `Refresh` when a client's load or unload made the inventory stale or an answer
-showed it to be, `Load` when a request needs a model that is loaded on demand. On the socket each message is a 4-byte
-big-endian length and msgpack, tagged by type.
+Control to worker: `World` (whole, versioned by `generation`), `KeySet`, `Places`, `Refreshed`, `Loading` and `Loaded`.
+Worker to control: `Hello`, `Report` once a second, `Refresh` when a client's load or unload made the inventory stale or
+an answer showed it to be, `Load` when a request needs a model that is loaded on demand. On the socket each message is a
+4-byte big-endian length and msgpack, tagged by type.
 """
 
 from __future__ import annotations
@@ -63,6 +63,21 @@ class KeySet(msgspec.Struct, frozen=True, tag="keys"):
     complete: bool
     records: tuple[KeyRecord, ...] = ()
     gone: tuple[str, ...] = ()
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Which of the gateways that share a pool this one is, from 0, and the loads of all, in seconds of work in a
+    second; both are the order of the arcs of `routing.aperture`."""
+
+    node: int = 0
+    loads: tuple[float, ...] = (1.0,)
+
+
+class Places(msgspec.Struct, frozen=True, tag="places"):
+    """This gateway's place in each pool that others share; in the others it is alone. Beside the World, as they change
+    more often and are small."""
+
+    pools: dict[str, Place]
 
 
 class Refreshed(msgspec.Struct, frozen=True, tag="refreshed"):
@@ -131,5 +146,5 @@ class Report(msgspec.Struct, frozen=True, tag="report"):
     histograms: dict[str, dict[tuple[str, ...], tuple[list[int], float]]]
 
 
-ToWorker = World | KeySet | Refreshed | Loading | Loaded
+ToWorker = World | KeySet | Places | Refreshed | Loading | Loaded
 ToControl = Hello | Report | Refresh | Load

@@ -92,10 +92,9 @@ class Aperture:
         self._shares: dict[int, Own] = {}
 
     def place(self, node: int, loads: Sequence[float]) -> None:
-        """This is node `node`, from 0, of those with these loads (the growth of `Fleet.offered` in a second), in the
+        """This is node `node`, from 0, of those with these loads (the growth of `Endpoint.offered` in a second), in the
         same order everywhere; all alike where loads are not known."""
-        mean = math.fsum(loads) / len(loads)
-        known = tuple(stepped(max(load / mean, LEAST_LOAD)) if mean > 0.0 else 1.0 for load in loads)
+        known = relative(loads)
         if (node, known) != (self.node, self.loads):
             self.node, self.loads = node, known
             self._shares.clear()
@@ -119,6 +118,12 @@ class Aperture:
         parts = share(self.node, self.loads, lengths, self._minimum)
         own.whole = len(parts) == len(ring)
         own.parts = tuple(OwnPart(ring[part.position], part.fraction) for part in self._rng.sample(parts, len(parts)))
+
+
+def relative(loads: Sequence[float]) -> tuple[float, ...]:
+    """Loads in steps of their mean, as shares depend on them."""
+    mean = math.fsum(loads) / len(loads)
+    return tuple(stepped(max(load / mean, LEAST_LOAD)) if mean > 0.0 else 1.0 for load in loads)
 
 
 def stepped(value: float) -> float:

@@ -89,9 +89,9 @@ class Endpoint:
     """An address with live load, inventory and health.
 
     `in_flight` counts what this worker sent and did not get back, and `seconds` is the work that it expects of that;
-    both change by `take` and by releasing what it gave. `outcomes` counts how calls ended, by "ok" or whose fault the
-    error was. `weight` is the capacity beside others of the pool; after it was down, an endpoint begins with a tenth of
-    it and has all of it after `slow_start` seconds.
+    both change by `take` and by releasing what it gave. `offered` sums the work of all that was ever sent. `outcomes`
+    counts how calls ended, by "ok" or whose fault the error was. `weight` is the capacity beside others of the pool;
+    after it was down, an endpoint begins with a tenth of it and has all of it after `slow_start` seconds.
     """
 
     __slots__ = (
@@ -110,6 +110,7 @@ class Endpoint:
         "inventory",
         "known",
         "live",
+        "offered",
         "outcomes",
         "reason",
         "seconds",
@@ -129,6 +130,7 @@ class Endpoint:
         self.slot = -1
         self.in_flight = 0
         self.seconds = 0.0
+        self.offered = 0.0
         self.outcomes: Counter[str] = Counter()
         self.live = False
         self.known = False
@@ -300,7 +302,7 @@ class Endpoint:
             self._progress_at = now
         self.in_flight += 1
         self.seconds += seconds
-        fleet.offered += seconds
+        self.offered += seconds
         cells = fleet.cells
         if cells is not None:
             if slot >= 0:

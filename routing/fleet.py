@@ -138,10 +138,9 @@ class Measured(Mean):
 
 class Fleet:
     """What all endpoints of a worker share: the load board with this worker's part of it, and the clock, that of
-    `time.monotonic`. Without a board a worker knows only its own load. `offered` sums the seconds of work of all that
-    was ever sent."""
+    `time.monotonic`. Without a board a worker knows only its own load."""
 
-    __slots__ = ("_typical", "board", "cells", "clock", "offered")
+    __slots__ = ("_typical", "board", "cells", "clock")
 
     def __init__(
         self, board: LoadBoard | None = None, worker: int = 0, clock: Callable[[], float] = time.monotonic
@@ -149,7 +148,6 @@ class Fleet:
         self.board = board
         self.cells: WorkerBoard | None = None if board is None else board.worker(worker)
         self.clock = clock
-        self.offered = 0.0
         self._typical: dict[Key, Typical] = {}
 
     def typical(self, key: Key) -> Typical:

@@ -18,6 +18,7 @@ from gateway.world import (
     Loaded,
     Loading,
     Outcome,
+    Places,
     Refresh,
     Refreshed,
     Report,
@@ -40,16 +41,16 @@ class _Peer:
         self._writer = writer
         self._world: bytes | None = None
         self._answers: list[bytes] = []
-        self._first = b""
+        self._first: list[bytes] = []
         self._wake = asyncio.Event()
 
     def tell(self, world: bytes) -> None:
         self._world = world
         self._wake.set()
 
-    def tell_keys(self, keys: KeySet) -> None:
-        """All keys, ahead of the first World."""
-        self._first = frame(keys)
+    def tell_first(self, message: ToWorker) -> None:
+        """Ahead of the first World."""
+        self._first.append(frame(message))
         self._wake.set()
 
     def answer(self, message: ToWorker) -> None:
@@ -63,8 +64,8 @@ class _Peer:
             self._wake.clear()
             world, self._world = self._world, None
             answers, self._answers = self._answers, []
-            first, self._first = self._first, b""
-            self._writer.writelines([first, world or b"", *answers])
+            first, self._first = self._first, []
+            self._writer.writelines([*first, world or b"", *answers])
             try:
                 await self._writer.drain()
             except ConnectionError:
@@ -84,6 +85,7 @@ class LinkServer:
         self._peers: dict[int, _Peer] = {}
         self._world: bytes | None = None
         self._keys: Callable[[], KeySet] | None = None
+        self._places: Places | None = None
 
     async def start(self) -> None:
         """Listen, taking the place of a socket that an ended control left. Raises `OSError`."""
@@ -101,6 +103,12 @@ class LinkServer:
         self._keys = whole
         for peer in self._peers.values():
             peer.answer(keys)
+
+    def publish_places(self, places: Places) -> None:
+        """Send `places` to all workers, and to those that connect from now on."""
+        self._places = places
+        for peer in self._peers.values():
+            peer.answer(places)
 
     async def close(self) -> None:
         """Close the socket and all connections."""
@@ -130,7 +138,9 @@ class LinkServer:
         self._peers[index] = peer
         self._handler.hello(peer.hello)
         if self._keys is not None:
-            peer.tell_keys(self._keys())
+            peer.tell_first(self._keys())
+        if self._places is not None:
+            peer.tell_first(self._places)
         if self._world is not None:
             peer.tell(self._world)
         writing = spawn(peer.write(), f"link to worker {index}")

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from config.schema import Config, Route
 from gateway.control.fleet import Fleet
 from gateway.control.fleet_view import describe, gauges, waits
+from gateway.control.groups import groups_of
 from gateway.control.keeper import Keepers
 from gateway.control.keys import KeyWatch, Publish
 from gateway.control.load_records import LoadRecords
 from gateway.control.managed import Ground
+from gateway.control.members import Members
 from gateway.control.poller import Client, Pollers
 from gateway.control.slots import Slots
 from gateway.control.triton import TritonClient
@@ -26,7 +28,7 @@ from gateway.tasks import spawn
 from gateway.telemetry.metrics import Metrics, Values, measure_process
 from gateway.telemetry.totals import Totals
 from gateway.version import version
-from gateway.world import EndpointState, Hello, KeySet, Outcome, Report, World
+from gateway.world import EndpointState, Hello, KeySet, Outcome, Places, Report, World
 from routing.discovery import Source
 from routing.fleet import Fleet as RequestFleet
 from routing.load_board import LoadBoard
@@ -70,8 +72,8 @@ class Plane:
 
     `workers` is how many are configured; those with a number beyond it are served but not waited for. `board` is the
     load board, in memory if not given; `slots` the file that keeps whose rows are whose; `sources` are
-    found otherwise than a pool says; `ground` is where the Tritons are kept that the
-    gateway runs.
+    found otherwise than a pool says; `ground` is where the Tritons are kept that the gateway runs; `node` is what other
+    gateways know this one by, None if its store is its own.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Plane:
         slots: str | None = None,
         sources: Mapping[str, Source] | None = None,
         ground: Ground | None = None,
+        node: str | None = None,
     ) -> None:
         self.config = config
         self.draining = False
@@ -117,16 +120,35 @@ class Plane:
         self._dirty = False
         self._listeners: list[Callable[[], None]] = []
         self._key_publishers: list[Publish] = []
+        self._place_publishers: list[Callable[[Places], None]] = []
         stored = KeyStore(self.store) if settings_of(config) is not None else None
         self.keys = KeyWatch(stored, config.key_file, self._publish_keys)
+        groups = groups_of(config.pools) if node is not None and stored is not None else {}
+        self.members = Members(self.store, node or "", groups, self._offered, self._publish_places)
         self._metrics.gauge("penstock_build_info", (version(),)).value = 1
         self._metrics.gauge("penstock_config_generation").value = 1
 
-    def attach(self, publish: Callable[[World], None], publish_keys: Publish | None = None) -> None:
-        """Give each World from now on to `publish`, and API keys as they change to `publish_keys`."""
+    def attach(
+        self,
+        publish: Callable[[World], None],
+        publish_keys: Publish | None = None,
+        publish_places: Callable[[Places], None] | None = None,
+    ) -> None:
+        """Give each World from now on to `publish`, API keys as they change to `publish_keys`, and this gateway's
+        places among others to `publish_places`."""
         self._publishers.append(publish)
         if publish_keys is not None:
             self._key_publishers.append(publish_keys)
+        if publish_places is not None:
+            self._place_publishers.append(publish_places)
+
+    def _publish_places(self, places: Places) -> None:
+        for publish in self._place_publishers:
+            publish(places)
+
+    def _offered(self) -> dict[str, float]:
+        """Seconds of work that were ever sent to each pool."""
+        return {pool: seconds for (pool,), seconds in self._totals.counter("penstock_offered_seconds_total").items()}
 
     def _publish_keys(self, keys: KeySet, whole: Callable[[], KeySet]) -> None:
         for publish in self._key_publishers:
@@ -145,6 +167,7 @@ class Plane:
             group.create_task(self._bury(), name="load of dead workers")
             self.store.follow(self.config)
             group.create_task(self._watch_keys(), name="API keys")
+            group.create_task(self._watch_members(), name="members")
             await self._pollers.first()
             await self.keys.looked()
             self._polled = True
@@ -155,8 +178,13 @@ class Plane:
         await self.store.settled()
         await self.keys.run()
 
+    async def _watch_members(self) -> None:
+        await self.store.settled()
+        await self.members.run()
+
     async def close(self, grace: float = TRITON_GRACE) -> None:
         """End the Tritons that this gateway runs, when `run` has ended and the workers have."""
+        await self.members.leave()
         await self.keepers.stop(grace)
         await self.store.close()
 
@@ -250,6 +278,7 @@ class Plane:
         """All endpoints of one pool or, for "", of all; with one model or, for "", all of them. For `/v1/fleet`."""
         view = describe(self.fleet, self._pools, pool, model, monotonic())
         for name, told in view["pools"].items():
+            told["members"] = self.members.describe(name)
             told.update(self.keepers.describe(name))
             if "models_on_demand" in told:
                 told["models_on_demand"].update(waits(self._totals.values().counters, name))
@@ -270,6 +299,7 @@ class Plane:
         measure_process(self._metrics, "control")
         values = self._metrics.snapshot()
         values.gauges.update(gauges(self.fleet, self._pools))
+        values.gauges["penstock_members"] = self.members.counts()
         self._totals.update("control", values)
         return self._totals.render(accept)
 

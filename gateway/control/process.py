@@ -15,7 +15,7 @@ from gateway.control.managed import Ground
 from gateway.control.plane import Plane
 from gateway.lifeline import Exit
 from gateway.rundir import RunDirectory
-from gateway.store_place import located
+from gateway.store_place import is_embedded, located
 
 _log = logging.getLogger(__name__)
 
@@ -24,12 +24,14 @@ class Control:
     """Control as a process: `drain` fails readiness and keeps the admin port up, `stop` ends it."""
 
     def __init__(self, directory: RunDirectory, workers: int) -> None:
-        config = located(directory.read_config(), directory)
+        given = directory.read_config()
+        config = located(given, directory)
         board = directory.open_board(workers)
         ground = ground_in(directory.path, config, directory.lifeline)
-        self._plane = Plane(config, workers, board=board, slots=directory.slots, ground=ground)
+        node = None if is_embedded(given) else directory.node()
+        self._plane = Plane(config, workers, board=board, slots=directory.slots, ground=ground, node=node)
         self._server = LinkServer(directory.socket, self._plane)
-        self._plane.attach(self._server.publish, self._server.publish_keys)
+        self._plane.attach(self._server.publish, self._server.publish_keys, self._server.publish_places)
         self._admin = AdminServer(config.admin.address, self._plane)
         ReadinessWatch(self._plane, self._ready)
         self._config = config

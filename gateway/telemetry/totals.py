@@ -45,6 +45,13 @@ class Totals(Collector):
             _add(total, values)
         return total
 
+    def counter(self, name: str) -> dict[Labels, float]:
+        """One family of counters, of all sources together."""
+        total: dict[Labels, float] = {}
+        for values in (self._retired, *self._latest.values()):
+            _add_cells(total, values.counters.get(name, {}), "sum")
+        return total
+
     def collect(self) -> Iterable[Metric]:
         """The collector API of prometheus-client."""
         total = self.values()

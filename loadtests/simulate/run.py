@@ -107,7 +107,7 @@ class Run:
         """Each gateway tells its load to the store, as the mean of some seconds; all know it a moment later."""
         part = 1.0 - math.exp(-ANNOUNCED / AVERAGED)
         for index, gateway in enumerate(self._gateways):
-            offered = gateway.tools.fleet.offered
+            offered = math.fsum(endpoint.offered for endpoint in gateway.endpoints)
             self._loads[index] += part * ((offered - self._offered[index]) / ANNOUNCED - self._loads[index])
             self._offered[index] = offered
         self._place()

@@ -14,7 +14,7 @@ import pytest
 from gateway import link as module
 from gateway.control.link_server import LinkServer
 from gateway.link import AWAY, DirectLink, LinkClient, LinkError, WorkerLink, frame, read_body
-from gateway.world import Hello, KeySet, Outcome, Report, World
+from gateway.world import Hello, KeySet, Outcome, Place, Places, Report, World
 from tests.support.deadline import eventually
 from tests.support.link_handler import Applied, Recorder, a_world
 
@@ -31,9 +31,11 @@ class Pair:
         applied: Applied,
         publish: Callable[[World], None],
         publish_keys: Callable[[KeySet, Callable[[], KeySet]], None],
+        publish_places: Callable[[Places], None],
     ) -> None:
         self.link = link
         self.publish_keys = publish_keys
+        self.publish_places = publish_places
         self.handler = handler
         self.applied = applied
         self.publish = publish
@@ -47,7 +49,9 @@ async def over_a_socket() -> AsyncIterator[Pair]:
         path = str(Path(directory, "s"))
         server = LinkServer(path, handler)
         await server.start()
-        yield Pair(LinkClient(path, 0, applied), handler, applied, server.publish, server.publish_keys)
+        yield Pair(
+            LinkClient(path, 0, applied), handler, applied, server.publish, server.publish_keys, server.publish_places
+        )
         await server.close()
 
 
@@ -55,7 +59,7 @@ async def over_a_socket() -> AsyncIterator[Pair]:
 async def in_one_process() -> AsyncIterator[Pair]:
     handler, applied = Recorder(), Applied()
     link = DirectLink(handler, applied)
-    yield Pair(link, handler, applied, link.publish, link.publish_keys)
+    yield Pair(link, handler, applied, link.publish, link.publish_keys, link.publish_places)
 
 
 BOTH = pytest.mark.parametrize("make", [over_a_socket, in_one_process])
@@ -100,6 +104,19 @@ def test_keys_arrive(make: Make) -> None:
         await eventually(lambda: pair.applied.worlds)
         pair.publish_keys(KeySet(False, True), lambda: KeySet(True, True))
         await eventually(lambda: seen == [KeySet(False, True)])
+
+    play(make, scene)
+
+
+@BOTH
+def test_places_arrive(make: Make) -> None:
+    async def scene(pair: Pair) -> None:
+        seen: list[Places] = []
+        pair.link.on_places = seen.append
+        pair.publish(a_world(1))
+        await eventually(lambda: pair.applied.worlds)
+        pair.publish_places(Places({"p": Place(1, (1.0, 2.0))}))
+        await eventually(lambda: seen == [Places({"p": Place(1, (1.0, 2.0))})])
 
     play(make, scene)
 

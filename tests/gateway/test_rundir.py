@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import stat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +39,14 @@ def test_the_config_comes_back_as_written(tmp_path: Path) -> None:
     assert directory.read_config() == config
     with pytest.raises(FileNotFoundError):
         RunDirectory(str(tmp_path / "none")).read_config()
+
+
+def test_a_gateway_is_known_by_one_name_that_no_other_has(tmp_path: Path) -> None:
+    first, second = RunDirectory.make(str(tmp_path)), RunDirectory.make(str(tmp_path))
+    node = first.node()
+    assert RunDirectory(first.path).node() == node  # as the next control finds it
+    assert second.node() != node
+    assert node.startswith(socket.gethostname())
 
 
 def test_announces_once(tmp_path: Path) -> None:

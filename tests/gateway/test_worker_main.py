@@ -16,7 +16,7 @@ from gateway.lifeline import Exit
 from gateway.link import DirectLink
 from gateway.telemetry.metrics import Metrics
 from gateway.worker_main import Refresh, Worker
-from gateway.world import KeySet
+from gateway.world import KeySet, Places
 from routing.load_board import LoadBoard
 from tests.support.deadline import eventually
 from tests.support.link_handler import Recorder, a_world
@@ -54,6 +54,9 @@ class Plane:
 
     def take_keys(self, keys: KeySet) -> None:
         self.events.append(f"keys {len(keys.records)}")
+
+    def take_places(self, places: Places) -> None:
+        self.events.append(f"places {places.pools}")
 
     def report(self) -> None:
         self._inflight.value = 4
@@ -142,6 +145,14 @@ def test_keys_reach_the_data_plane() -> None:
         keys = KeySet(True, True)
         bench.link.publish_keys(keys, lambda: keys)
         assert bench.plane.events == ["keys 0"]
+
+    play(scene)
+
+
+def test_places_reach_the_data_plane() -> None:
+    async def scene(bench: Bench) -> None:
+        bench.link.publish_places(Places({}))
+        assert bench.plane.events == ["places {}"]
 
     play(scene)
 

@@ -22,7 +22,7 @@ from gateway import cli
 from gateway.key_ring import Ring
 from gateway.telemetry.metrics import Metrics
 from gateway.worker_main import Refresh
-from gateway.world import KeySet, World
+from gateway.world import KeySet, Places, World
 from routing.load_board import LoadBoard
 from state.keys import standing
 
@@ -47,6 +47,7 @@ class LineDataPlane:
         self._server: asyncio.Server | None = None
         self.world: World | None = None
         self.keys = Ring()
+        self.places = Places({})
 
     async def apply(self, world: World) -> None:
         self.world = world
@@ -58,6 +59,9 @@ class LineDataPlane:
 
     def take_keys(self, keys: KeySet) -> None:
         self.keys.take(keys)
+
+    def take_places(self, places: Places) -> None:
+        self.places = places
 
     def report(self) -> None:
         self._connections.value = len(self._open)

@@ -15,7 +15,20 @@ import pytest
 from gateway.control import link_server as module
 from gateway.control.link_server import LinkServer
 from gateway.link import frame, read_body
-from gateway.world import Hello, KeySet, Load, Loaded, Loading, Outcome, Refresh, Refreshed, ToWorker, World
+from gateway.world import (
+    Hello,
+    KeySet,
+    Load,
+    Loaded,
+    Loading,
+    Outcome,
+    Place,
+    Places,
+    Refresh,
+    Refreshed,
+    ToWorker,
+    World,
+)
 from state.keys import KeyRecord
 from tests.support.deadline import eventually
 from tests.support.link_handler import Recorder, a_world
@@ -170,6 +183,22 @@ def test_a_worker_that_does_not_read_holds_one_world(play: Play) -> None:
             assert isinstance(message, World)
             seen += 1
         assert seen < 2_000
+
+    play(scene)
+
+
+def test_places_come_before_the_world_and_then_as_they_change(play: Play) -> None:
+    async def scene(bench: Bench) -> None:
+        first, second = Places({"p": Place(1, (1.0, 2.0))}), Places({"p": Place(0, (2.0,))})
+        bench.server.publish(a_world(1))
+        bench.server.publish_places(first)
+        reader, _ = await bench.connect()
+        assert await receive(reader) == first
+        assert isinstance(await receive(reader), World)
+        bench.server.publish_places(second)
+        assert await receive(reader) == second
+        late, _ = await bench.connect(frame(Hello(1, os.getpid())))
+        assert await receive(late) == second
 
     play(scene)
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import msgspec
+import pytest
 
 from config.load import parse
-from config.schema import Config, Endpoint, Match, Pool, Readiness, Route, Target
+from config.schema import Config, Endpoint, Match, Pool, Readiness, Route, State, Target
+from gateway.control import members
 from gateway.control.inventory import Poll
 from gateway.control.plane import Plane, cached
-from gateway.world import Hello, ModelVersion, Report, World
+from gateway.world import Hello, ModelVersion, Place, Places, Report, World
 from policies import registry
 from tests.support.deadline import eventually
 from tests.support.gateway_process import a_config
 from tests.support.metrics_pages import page
 from tests.support.page_server import PageServer
+from tests.support.valkey import Valkey
 
 GOOD = Poll(live=True, models={"m": {"1": ModelVersion("READY")}})
 BAD = Poll(live=False, reason="refused")
@@ -61,13 +66,18 @@ def two_pools() -> Config:
 
 
 class Bench:
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, config: Config | None = None, node: str | None = None) -> None:
         self.fleet = Fleet()
-        self.plane = Plane(two_pools(), workers, self.fleet.client)
+        self.plane = Plane(config or two_pools(), workers, self.fleet.client, node=node)
         self.worlds: list[World] = []
+        self.places: list[Places] = []
         self.changes = 0
-        self.plane.attach(self.worlds.append)
+        self.plane.attach(self.worlds.append, None, self.places.append)
         self.plane.on_change(self._changed)
+
+    def is_told(self, place: Place) -> bool:
+        """Its workers have this place, in both pools."""
+        return self.places[-1:] == [Places({"x": place, "y": place})]
 
     def _changed(self) -> None:
         self.changes += 1
@@ -87,14 +97,20 @@ class Bench:
         return next((float(line.rpartition(" ")[2]) for line in lines), 0.0)
 
 
-def play(scene: Callable[[Bench], Coroutine[Any, Any, None]], workers: int = 1) -> None:
+def play(
+    scene: Callable[[Bench], Coroutine[Any, Any, None]],
+    workers: int = 1,
+    config: Config | None = None,
+    node: str | None = None,
+) -> None:
     async def run() -> None:
-        bench = Bench(workers)
+        bench = Bench(workers, config, node)
         running = asyncio.get_running_loop().create_task(bench.plane.run())
         async with asyncio.timeout(10):
             await scene(bench)
         running.cancel()
         await asyncio.wait([running])
+        await bench.plane.close()
 
     asyncio.run(run())
 
@@ -225,6 +241,61 @@ def test_worlds_name_the_rows_of_the_load_board() -> None:
         assert [one["address"] for one in view["pools"]["x"]["endpoints"]] == ["x:1", "x:2"]
 
     play(scene)
+
+
+def test_a_gateway_that_shares_no_store_is_alone() -> None:
+    async def scene(bench: Bench) -> None:
+        await eventually(lambda: bench.worlds)
+        told = bench.plane.fleet_view("", "")["pools"]["x"]["members"]
+        assert (told["node"], told["count"], told["loads"]) == (0, 1, [1.0])
+        assert bench.metric("penstock_members{") == 0.0
+        assert bench.places == []
+
+    play(scene)
+
+
+def test_gateways_at_one_store_tell_their_workers_of_one_another(
+    valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "INTERVAL", 0.1)
+    config = msgspec.structs.replace(two_pools(), state=State(valkey.url, prefix="t"))
+
+    async def run() -> None:
+        benches = [Bench(1, config, node) for node in ("a", "b")]
+        running = [asyncio.get_running_loop().create_task(bench.plane.run()) for bench in benches]
+        async with asyncio.timeout(10):
+            for index, bench in enumerate(benches):
+                await eventually(partial(bench.is_told, Place(index, (0.0, 0.0))))
+                assert bench.metric('penstock_members{pool="x"}') == 2.0
+                told = bench.plane.fleet_view("", "")["pools"]["x"]["members"]
+                assert told == {"node": index, "count": 2, "names": ["a", "b"], "loads": [0.0, 0.0]}
+            running[0].cancel()
+            await asyncio.wait(running[:1])
+            await benches[0].plane.close()
+            await eventually(lambda: benches[1].is_told(Place(0, (0.0,))))
+            running[1].cancel()
+            await asyncio.wait(running)
+            await benches[1].plane.close()
+
+    asyncio.run(run())
+
+
+def test_the_load_is_what_all_workers_sent(valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "INTERVAL", 0.05)
+    monkeypatch.setattr(members, "AVERAGED", 0.2)
+    config = msgspec.structs.replace(two_pools(), state=State(valkey.url))
+
+    async def scene(bench: Bench) -> None:
+        loads = lambda: bench.plane.fleet_view("", "")["pools"]["x"]["members"]["loads"]  # noqa: E731
+        started = time.monotonic()
+        while (now := time.monotonic() - started) < 3.0:
+            for worker, rate in ((0, 1.0), (1, 2.0)):
+                counters = {"penstock_offered_seconds_total": {("x",): rate * now}}
+                bench.plane.report(Report(worker, 1, True, counters, {}, {}))
+            await asyncio.sleep(0.02)
+        assert loads() == [pytest.approx(3.0, rel=0.3)]
+
+    play(scene, 2, config, "a")
 
 
 def test_what_a_dead_worker_had_in_flight_is_gone() -> None:

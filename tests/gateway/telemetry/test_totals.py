@@ -50,6 +50,16 @@ def test_counters_of_a_worker_that_died_are_kept_and_its_gauges_are_not() -> Non
     assert totals.values().counters[REQUESTS][LABELS] == 4
 
 
+def test_one_family_is_summed_as_all_of_them_are() -> None:
+    totals = Totals()
+    totals.update("worker 0", counted(3))
+    totals.retire("worker 0")
+    totals.update("worker 0", counted(1))
+    totals.update("worker 1", counted(4))
+    assert totals.counter(REQUESTS) == totals.values().counters[REQUESTS] == {LABELS: 8}
+    assert totals.counter("penstock_retries_total") == {}
+
+
 def test_a_worker_that_only_lost_its_connection_counts_once() -> None:
     totals = Totals()
     totals.update("worker 0", counted(3))
