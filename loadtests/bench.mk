@@ -2,7 +2,7 @@
 # load generator and fewer peers serve. More choices: make bench BENCH="--only small_json --rounds 5".
 BENCH_STAMP := $(VENV)/.bench-installed
 
-.PHONY: bench bench-quick bench-routing bench-overload bench-cache bench-on-demand simulate
+.PHONY: bench bench-quick bench-policies bench-routing bench-overload bench-cache bench-on-demand simulate
 
 $(BENCH_STAMP): $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
@@ -13,6 +13,9 @@ bench: triton $(BENCH_STAMP) compile-if-possible ## Penstock beside Triton, ngin
 
 bench-quick: triton $(BENCH_STAMP) compile-if-possible ## The same in less than 90 s, to see that it works
 	$(BIN)/python -m loadtests.bench --quick $(BENCH)
+
+bench-policies: $(BENCH_STAMP) compile-if-possible ## What each policy costs a call, in nanoseconds: some two minutes
+	$(BIN)/python -m loadtests.micro_policies --out loadtests/results/policies.md
 
 bench-routing: triton $(BENCH_STAMP) compile-if-possible ## Which Triton is chosen, beside Envoy: some five minutes
 	$(BIN)/python -m loadtests.routing $(BENCH)

@@ -1,7 +1,7 @@
 """Run the benchmark: `python -m loadtests.bench`, a short one with `--quick`, parts of it with `--only`.
 
-Writes loadtests/results/{full,quick}.json, .md and .svg. The exit status is 1 when a peer failed, and with `--check`
-also when an aim is missed.
+Writes loadtests/results/{full,quick}.json, .md and .svg; the results of parts have the names of their rows as well. The
+exit status is 1 when a peer failed, and with `--check` also when an aim is missed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("interrupted; everything that was started is stopped")
         return 130
-    return _finish(document, chosen.out, chosen.check)
+    stem = chosen.name or ".".join([effort.name, *dict.fromkeys(chosen.only or ())])
+    return _finish(document, chosen.out, stem, chosen.check)
 
 
 def run(picked: Sequence[Row], effort: Effort, generator: str) -> Document:
@@ -94,8 +95,8 @@ def _document(effort: Effort, generator: str) -> Document:
     )
 
 
-def _finish(document: Document, directory: Path, check: bool) -> int:
-    paths = write(document, directory, document.effort)
+def _finish(document: Document, directory: Path, stem: str, check: bool) -> int:
+    paths = write(document, directory, stem)
     _say(f"\n{markdown.aims(document)}\n\n{document.seconds:.0f} s; " + ", ".join(path.name for path in paths))
     for failure in document.failures:
         _say(f"failed: {failure}")
@@ -110,6 +111,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=names, metavar="ROW", help=f"one of {', '.join(names)}")
     parser.add_argument("--rounds", type=_positive, help="instead of the usual number")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="directory of the results")
+    parser.add_argument("--name", help="of the results' files, without ending")
     parser.add_argument("--check", action="store_true", help="exit with status 1 when an aim is missed")
     default = "h2load" if h2load.available() else "own"
     parser.add_argument("--generator", choices=["h2load", "own"], default=default, help="of the closed loop")

@@ -23,7 +23,7 @@ class RowResult:
     A peer is in `samples`, in `skipped` (not installed) or in `failed` (did not start, or answered wrongly), with the
     reason. `primary` is the metric that the row is about, `facts` say what was sent, `note` what a reader must know.
     `shares` are metrics in percent that add up to 100, and what each is the share of. A peer may take part in the first
-    rounds only; its ratio is of those.
+    rounds only; its ratio is of those. `subject` is the peer that others are compared with, if not the document's.
     """
 
     name: str
@@ -36,6 +36,7 @@ class RowResult:
     samples: dict[str, Samples] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    subject: str = ""
 
     def add(self, peer: str, figures: dict[str, float]) -> None:
         """Keep one round of a peer."""
@@ -115,9 +116,14 @@ class Document:
         return [Verdict(aim, self._measured(rows[aim.row], aim)) for aim in self.aims if aim.row in rows]
 
     def _measured(self, row: RowResult, aim: Aim) -> Spread | None:
+        subject = self.subject_of(row)
         if aim.peer is None:
-            return row.spread(self.subject, aim.metric)
-        return row.ratio(self.subject, aim.peer, aim.metric)
+            return row.spread(subject, aim.metric)
+        return row.ratio(subject, aim.peer, aim.metric)
+
+    def subject_of(self, row: RowResult) -> str:
+        """The peer that the others of a row are compared with."""
+        return row.subject or self.subject
 
     @property
     def failures(self) -> list[str]:
@@ -131,7 +137,8 @@ def encode(document: Document) -> bytes:
     plain["verdicts"] = [msgspec.to_builtins(v) | {"met": v.met} for v in document.verdicts()]
     for row, out in zip(document.rows, plain["rows"], strict=True):
         out["spreads"] = {p: {m: row.spread(p, m) for m in samples} for p, samples in row.samples.items()}
-        out["ratios"] = {p: row.ratio(document.subject, p, row.primary) for p in row.samples if p != document.subject}
+        subject = document.subject_of(row)
+        out["ratios"] = {p: row.ratio(subject, p, row.primary) for p in row.samples if p != subject}
     return msgspec.json.format(msgspec.json.encode(plain), indent=1) + b"\n"
 
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 from loadtests.peers.base import Backend, Peer, PeerError, ProcessPeer
 from loadtests.peers.direct import DirectGrpc, DirectRest
 from loadtests.peers.envoy import EnvoyGrpc, EnvoyPlain, EnvoyTranscoder
+from loadtests.peers.envoy_policies import (
+    EnvoyGrpcPolicies,
+    EnvoyTranscoderPolicies,
+    EnvoyTranscoderPoliciesDefault,
+)
 from loadtests.peers.nginx import NginxCache, NginxGrpc, NginxPlain
 from loadtests.peers.obvious import Obvious
 from loadtests.peers.penstock import Penstock, PenstockCache, PenstockPure
+from loadtests.peers.penstock_policies import (
+    PenstockPolicies,
+    PenstockPoliciesJwt,
+    PenstockPoliciesLocal,
+    PenstockPoliciesPure,
+)
 
 __all__ = ["PEERS", "Backend", "Peer", "PeerError", "ProcessPeer"]
 
@@ -23,6 +34,13 @@ _KINDS: tuple[type[Peer], ...] = (
     EnvoyPlain,
     EnvoyGrpc,
     EnvoyTranscoder,
+    PenstockPolicies,
+    PenstockPoliciesPure,
+    PenstockPoliciesLocal,
+    PenstockPoliciesJwt,
+    EnvoyTranscoderPolicies,
+    EnvoyTranscoderPoliciesDefault,
+    EnvoyGrpcPolicies,
     Obvious,
 )
 PEERS: dict[str, type[Peer]] = {kind.name: kind for kind in _KINDS}

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-from loadtests.exchange import Address, Dialect
+from loadtests.exchange import Address, Dialect, Headers
 
 HOST = "127.0.0.1"
 START_TIMEOUT, STOP_TIMEOUT = 30.0, 10.0
@@ -53,6 +53,11 @@ class Peer(ABC):
         self.backend = backend
         self.scratch = scratch
         self.address = free_address()
+
+    @property
+    def headers(self) -> Headers:
+        """What each request must carry beside its own: a credential, where this peer wants one."""
+        return ()
 
     @classmethod
     def missing(cls) -> str | None:

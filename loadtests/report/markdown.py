@@ -48,7 +48,8 @@ def _aim_line(verdict: Verdict) -> list[str]:
 
 def table(document: Document, row: RowResult) -> str:
     """All peers of a row, the cheapest first, with the subject's ratio to each."""
-    ratio = f"{document.labels[document.subject]} ÷ peer, {HEADINGS[row.primary].split(',')[0]}"
+    subject = document.labels[document.subject_of(row)].split(":")[0]
+    ratio = f"{subject} ÷ peer, {HEADINGS[row.primary].split(',')[0]}"
     shares = [f"{name}: %" for name in row.shares.values()]
     heads = ["peer", *(HEADINGS[metric] for metric in row.metrics), *shares, ratio]
     return grid(heads, [_peer_line(document, row, peer) for peer in ordered(row)])
@@ -67,8 +68,9 @@ def ordered(row: RowResult) -> list[str]:
 def _peer_line(document: Document, row: RowResult, peer: str) -> list[str]:
     label = document.labels[peer]
     figures = [_figure(row, peer, metric) for metric in (*row.metrics, *row.shares)]
-    ratio = "" if peer == document.subject else _spread(row.ratio(document.subject, peer, row.primary), 2)
-    return [f"**{label}**" if peer == document.subject else label, *figures, ratio]
+    subject = document.subject_of(row)
+    ratio = "" if peer == subject else _spread(row.ratio(subject, peer, row.primary), 2)
+    return [f"**{label}**" if peer == subject else label, *figures, ratio]
 
 
 def _figure(row: RowResult, peer: str, metric: str) -> str:

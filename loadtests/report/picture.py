@@ -66,7 +66,7 @@ def render(document: Document) -> str:
 
 def _bars(document: Document, row: RowResult) -> list[_Bar]:
     figures = [(peer, row.spread(peer, row.primary)) for peer in ordered(row)]
-    return [_Bar(document.labels[p], figure, p == document.subject) for p, figure in figures if figure]
+    return [_Bar(document.labels[p], figure, p == document.subject_of(row)) for p, figure in figures if figure]
 
 
 def _owed(document: Document, row: RowResult) -> float | None:
@@ -127,7 +127,9 @@ def _shares(document: Document, row: RowResult, top: float) -> str:
         parts += [_part(x, top + 23, 10, 10, index), text(x + 15, top + 32, name, FAINT, 12)]
     for index, peer in enumerate(ordered(row)):
         label, y = document.labels[peer], top + TITLE + STEP * index
-        parts.append(text(LABELS - 8, y + BAR / 2 + 4, label, INK, 12, bold=peer == document.subject, anchor="end"))
+        parts.append(
+            text(LABELS - 8, y + BAR / 2 + 4, label, INK, 12, bold=peer == document.subject_of(row), anchor="end")
+        )
         parts += _divided(row, peer, y)
     return "\n".join(parts)
 

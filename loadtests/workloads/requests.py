@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import uvloop
 
@@ -24,7 +24,8 @@ METRICS = ["cpu_us", "triton_cpu_us", "requests_per_second", "p50_ms", "p99_ms"]
 
 @dataclass(frozen=True)
 class RequestRow:
-    """`peers` maps a peer's name to the dialect that its clients speak. `rate` is in requests per second."""
+    """`peers` maps a peer's name to the dialect that its clients speak. `rate` is in requests per second. `subject`
+    is the peer that the others are compared with, if that is not the run's."""
 
     name: str
     title: str
@@ -35,11 +36,12 @@ class RequestRow:
     connections: int = 16
     primary: str = "cpu_us"
     note: str = ""
+    subject: str = ""
 
     def run(self, context: Context) -> RowResult:
         """Start all peers, then let them take turns."""
         facts = {"connections": self.connections, "requests_a_round": self._requests(context), "rate": self.rate}
-        result = RowResult(self.name, self.title, self.primary, METRICS, self.note, facts)
+        result = RowResult(self.name, self.title, self.primary, METRICS, self.note, facts, subject=self.subject)
         with ExitStack() as stack:
             runs = self._start(context, result, stack)
             for number, order in enumerate(turns(list(runs), context.effort.rounds), 1):
@@ -56,7 +58,8 @@ class RequestRow:
         for name in installed(result, tuple(self.peers), context.say):
             try:
                 peer = stack.enter_context(context.peer(name))
-                run = _Run(self, context, peer, self.payload(self.peers[name]))
+                exchange = self.payload(self.peers[name])
+                run = _Run(self, context, peer, replace(exchange, headers=exchange.headers + peer.headers))
                 run.closed(max(self.connections, self._requests(context) // 4))
                 runs[name] = run
             except PEER_ERRORS as error:

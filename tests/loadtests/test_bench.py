@@ -32,7 +32,9 @@ def test_rows_and_rounds(calls: list[tuple[list[str], Effort, str]], tmp_path: P
     assert bench.main(arguments) == 0
     [(names, effort, generator)] = calls
     assert (names, effort.name, effort.rounds, generator) == (["small_json"], "quick", 5, "own")
-    assert {path.name for path in tmp_path.iterdir()} == {"quick.json", "quick.md", "quick.svg"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"quick.small_json.{ending}" for ending in ("json", "md", "svg")
+    }
 
 
 def test_a_missed_aim_counts_only_when_asked(calls: list[object], tmp_path: Path) -> None:

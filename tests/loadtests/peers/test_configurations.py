@@ -10,16 +10,18 @@ from pathlib import Path
 import pytest
 import yaml
 
+from config.load import load
 from deploy.packaging.compiled import COMPILED, PROJECT
 from loadtests.exchange import Address
 from loadtests.peers import PEERS, Backend
+from policies import registry
 
 BACKEND = Backend(Address("127.0.0.1", 18), Address("127.0.0.1", 19), "2.51.0", 1)
 PENSTOCKS = ("penstock", "penstock_pure")
-UPSTREAMS = {"nginx_plain": "18", "nginx_grpc": "19", "envoy_plain": 18, "envoy_grpc": 19, "envoy_transcoder": 19}
+NGINX = {"nginx_plain": "18", "nginx_grpc": "19"}
 
 
-@pytest.mark.parametrize("name", ["envoy_plain", "envoy_grpc", "envoy_transcoder"])
+@pytest.mark.parametrize("name", [name for name in PEERS if name.startswith("envoy")])
 def test_envoy(name: str, tmp_path: Path) -> None:
     pytest.importorskip("envoy")
     peer = PEERS[name](BACKEND, tmp_path)
@@ -27,19 +29,19 @@ def test_envoy(name: str, tmp_path: Path) -> None:
     assert command[command.index("--concurrency") + 1] == "1"
     [cluster] = json.loads((tmp_path / f"{name}.json").read_text())["static_resources"]["clusters"]
     endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
-    assert endpoint["address"]["socket_address"]["port_value"] == UPSTREAMS[name]
+    assert endpoint["address"]["socket_address"]["port_value"] == (18 if name == "envoy_plain" else 19)
     checked = subprocess.run([*command, "--mode", "validate"], capture_output=True, text=True, timeout=60, check=False)
     assert checked.returncode == 0, checked.stderr
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
-@pytest.mark.parametrize("name", ["nginx_plain", "nginx_grpc"])
+@pytest.mark.parametrize("name", NGINX)
 def test_nginx(name: str, tmp_path: Path) -> None:
     peer = PEERS[name](BACKEND, tmp_path)
     command = peer.command()  # type: ignore[attr-defined]
     text = (tmp_path / f"{name}.conf").read_text()
     assert "worker_processes 1;" in text
-    assert f"server 127.0.0.1:{UPSTREAMS[name]};" in text
+    assert f"server 127.0.0.1:{NGINX[name]};" in text
     checked = subprocess.run([*command, "-t"], capture_output=True, text=True, timeout=30, check=False)
     assert checked.returncode == 0, checked.stderr
 
@@ -48,8 +50,8 @@ def test_a_penstock_of_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PENSTOCK_BENCH_COMMAND", "env penstock")
     peer = PEERS["penstock"](BACKEND, tmp_path)
     command = peer.command()  # type: ignore[attr-defined]
-    assert command == ["env", "penstock", "serve", str(tmp_path / "gateway.yaml"), "--workers", "1"]
-    config = yaml.safe_load((tmp_path / "gateway.yaml").read_text())
+    assert command == ["env", "penstock", "serve", str(tmp_path / "penstock.yaml"), "--workers", "1"]
+    config = yaml.safe_load((tmp_path / "penstock.yaml").read_text())
     assert config["listen"] == [{"address": str(peer.address)}]
     assert config["pools"]["triton"]["endpoints"] == ["127.0.0.1:19"]
 
@@ -70,3 +72,11 @@ def test_penstock_is_the_compiled_one_where_it_is_current(tmp_path: Path, monkey
 def test_every_peer_has_a_label_and_a_dialect() -> None:
     assert len({kind.label for kind in PEERS.values()}) == len(PEERS)
     assert all(kind.dialects for kind in PEERS.values())
+
+
+@pytest.mark.parametrize("name", [name for name in PEERS if name.startswith("penstock_policies")])
+def test_penstock_with_policies(name: str, tmp_path: Path) -> None:
+    peer = PEERS[name](BACKEND, tmp_path)
+    peer.command()  # type: ignore[attr-defined]
+    assert load(tmp_path / f"{name}.yaml", policies=registry()).routes[0].policies
+    assert peer.headers != PEERS[name](BACKEND, tmp_path).headers, "a secret of its own"
