@@ -17,6 +17,7 @@ from routing.match import View
 from routing.refusals import QUOTA_EXCEEDED, REDUCED_CAPACITY
 from tests.support.policies import Counts, some_services
 from tests.support.pools import OK, a_call
+from tests.support.virtual_time import play
 from transcoding.status import Code, Fault, GatewayError
 
 
@@ -70,7 +71,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
         async with asyncio.timeout(30):
             await test()
 
-    asyncio.run(bounded())
+    play(bounded())
 
 
 async def error_of(task: Awaitable[Reply]) -> GatewayError:
