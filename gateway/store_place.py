@@ -15,7 +15,7 @@ def with_state(config: Config) -> Config:
     """The configuration with its store: `embedded` where nothing is said of it and some policy needs one."""
     if config.state is not None:
         return config
-    chains = [owner.policies for owner in (*config.listen, *config.routes)]
+    chains = [*(each.policies for each in config.listen), *(each.policies for each in config.routes)]
     specs = [*config.policies.values(), *(spec for chain in chains for spec in chain)]
     needed = any(needs_state(spec, config.key_file) for spec in specs)
     return msgspec.structs.replace(config, state=State()) if needed else config

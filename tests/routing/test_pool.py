@@ -9,9 +9,7 @@ import pytest
 
 from config.pools import Outliers
 from routing.budget import TAU
-from routing.call import Call
 from routing.connectors.outcome import AllBroken, NoOther, absent, broken, from_status
-from routing.endpoint import Endpoint
 from routing.pool import BUSY_MINIMUM, BUSY_SHARE, MAX_ATTEMPTS, REMEMBERED_CANDIDATES, Pool
 from tests.support.clock import Clock
 from tests.support.pools import OK, ScriptedChannel, State, a_call, a_pool, an_endpoint
