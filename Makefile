@@ -9,9 +9,9 @@ COMPILED := build/compiled
 # Much of the time is spent waiting for Tritons to start: two files at once, each from its beginning to its end.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 # What runs in the compiled modules, and what clients see of them; what asks Triton without a gateway is left out.
-COMPILED_TESTS := tests/test_compiled.py tests/transcoding tests/routing tests/gateway/ingress tests/gateway/test_worker.py \
-	tests/fuzz $(addprefix tests/end_to_end/test_,$(addsuffix .py,parity parity_grpc clients failures cancellation \
-	allocations hostile_bodies hostile_http1 hostile_http2 hostile_slow))
+COMPILED_TESTS := tests/test_compiled.py tests/transcoding tests/state tests/routing tests/policies tests/gateway/ingress \
+	tests/gateway/test_worker.py tests/fuzz $(addprefix tests/end_to_end/test_,$(addsuffix .py,parity parity_grpc clients \
+	failures cancellation cache identity limits allocations hostile_bodies hostile_http1 hostile_http2 hostile_slow))
 
 .PHONY: help install triton test test-fast test-compiled compile compile-if-possible lint format clean fuzz
 

@@ -29,6 +29,7 @@ COMMANDS = [
 MADE = sorted({(str(page), target) for page, text in TEXT.items() for target in re.findall(r"`make ([a-z-]+)`", text)})
 INSTALLS = {"pip install .", "PENSTOCK_COMPILE=1 pip install ."}  # `make install` and `make compile` did it
 FILE = "deploy/examples/minimal.yaml"
+PENSTOCK = str(Path(sys.executable).with_name("penstock"))
 
 
 def run(command: str, **substitutes: str) -> subprocess.CompletedProcess[str]:
@@ -47,13 +48,32 @@ def serving(tmp_path: Path) -> Iterator[tuple[str, str]]:
     file.write_text(
         text.replace("127.0.0.1:8001", start_triton().grpc_address) + f"\nadmin: {{address: 127.0.0.1:{admin}}}\n"
     )
-    process = subprocess.Popen([Path(sys.executable).with_name("penstock"), "serve", file], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([PENSTOCK, "serve", file], stderr=subprocess.DEVNULL)
     try:
         until(lambda: run(f"curl -sf 127.0.0.1:{admin}/readyz").returncode == 0, 30)
         yield port, admin
     finally:
         process.terminate()
         assert process.wait(30) == 0
+
+
+@pytest.fixture
+def keyed(tmp_path: Path) -> Iterator[Path]:
+    """A gateway that keeps API keys, and its file, which the documentation calls gateway.yaml."""
+    port, admin = map(str, free_ports(2))
+    file = tmp_path / "gateway.yaml"
+    file.write_text(
+        f"listen: [{{address: '127.0.0.1:{port}'}}]\nadmin: {{address: '127.0.0.1:{admin}'}}\nstate_directory: state\n"
+        "workers: 1\npools: {p: {endpoints: ['127.0.0.1:1']}}\n"
+        "routes: [{match: {model: '*'}, to: p, policies: [{kind: api_key}, {kind: cache}]}]\n"
+    )
+    process = subprocess.Popen([PENSTOCK, "serve", file], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        until(lambda: run(f"{PENSTOCK} keys list {file}").returncode == 0, 30)
+        yield file
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 def program(command: str) -> str:
@@ -76,9 +96,21 @@ def test_targets_of_make_exist(page: str, target: str) -> None:
 def test_what_needs_no_gateway(subcommand: str) -> None:
     checks = [command for _, command in COMMANDS if command.startswith(f"penstock {subcommand}")]
     for command in checks:
-        result = run(command.replace("penstock", str(Path(sys.executable).with_name("penstock"))))
+        result = run(command.replace("penstock", PENSTOCK, 1))
         assert result.returncode == 0, result.stderr
     assert checks
+
+
+def test_keys_and_cache(keyed: Path) -> None:
+    commands = [command for _, command in COMMANDS if re.match("penstock (keys|cache) ", command)]
+    written, made = re.search(r"\b[0-9A-Za-z]{12}\b", "\n".join(commands)), ""
+    assert written is not None
+    for command in commands:
+        command = command.replace(written[0], made).replace("penstock", PENSTOCK, 1)
+        result = run(command, **{" gateway.yaml": f" {keyed}"})
+        assert result.returncode == 0, f"{command}: {result.stderr}"
+        made = (re.findall(r"^id +(\S+)$", result.stdout, re.MULTILINE) or [made])[0]
+    assert {command.split()[2] for command in commands} >= {"create", "list", "rotate", "revoke"}
 
 
 def test_serve_and_curl(tmp_path: Path) -> None:

@@ -98,8 +98,8 @@ def test_a_policy_may_want_to_know_for_which_pool_a_call_is() -> None:
             return await next(call)
 
     pools = {"a": a_pool([an_endpoint()], name="a")}
-    linker = RouteLinker(pools, Latest, LABELS, random.random, lambda route: [Asks()])
-    only = linker.table(a_route(to=Target("a"))).only
+    linker = RouteLinker(pools, Latest, LABELS, random.random)
+    only = linker.table(a_route(to=Target("a")), [Asks()]).only
     assert only is not None
     asyncio.run(only.handler(a_call()))
     assert seen == ["a"]
