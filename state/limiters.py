@@ -264,7 +264,7 @@ def _taken(answer: Any, windows: Windows) -> Taken:
     except (TypeError, ValueError) as error:
         wrong = StateError(f"expected numbers, got {str(answer)[:100]}")
         wrong.__cause__ = error  # mypyc forgets what stands behind `from`
-        raise wrong
+        raise wrong  # noqa: B904 - it is done by hand
     if len(rest) != 2 * len(windows):
         raise StateError(f"expected {2 + 2 * len(windows)} numbers, got {len(rest) + 2}")
     leads = tuple(each / 1e6 for each in rest[::2])
