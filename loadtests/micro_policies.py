@@ -36,6 +36,8 @@ from state.server import command, find_server
 from state.settings import Settings
 
 ROUNDS = 500
+PATIENCE = 60.0
+"""Seconds that the store may take: while what waits for nothing is measured, the loop does not turn."""
 PARTS = (identity, limits, bodies, attempts)
 HEAD = """# What a policy costs
 
@@ -73,7 +75,7 @@ async def a_stage() -> AsyncIterator[Stage]:
         server = Process(command(find_server(), socket, directory), Path(directory, "log"))
         while not os.path.exists(socket):
             await turn(1)
-        client = Client(Settings(path=socket, timeout=1.0))
+        client = Client(Settings(path=socket, timeout=PATIENCE, connect_timeout=PATIENCE))
         running = spawn(client.run(), "store")
         try:
             await client.settled()

@@ -37,25 +37,18 @@ class Quota:
             Window(period / amount, burst or amount) for (amount, period), (_, burst) in zip(parsed, rates, strict=True)
         )
         self._names = [name] if len(rates) == 1 else [f"{name}-{_WORDS[period]}" for _, period in parsed]
-        self._quoted = [string(each) for each in self._names]
+        self._quoted = [string(each).encode() for each in self._names]
         told = _UNIT_NAMES.get(unit, f";qu={string(unit)}")
         self.policy = ", ".join(
-            f"{each};q={amount};w={int(period)}{told}"
-            for each, (amount, period) in zip(self._quoted, parsed, strict=True)
+            f"{string(each)};q={amount};w={int(period)}{told}"
+            for each, (amount, period) in zip(self._names, parsed, strict=True)
         ).encode()
 
     def left(self, leads: Sequence[float], units: int = 0) -> bytes:
         """The field of what is left, where the windows' `tat` lie so far ahead. After a refusal of `units` they may
         come again after `t` seconds."""
-        parts = []
-        for quoted, lead, window in zip(self._quoted, leads, self.windows, strict=False):
-            room = int(window.burst - lead / window.interval + 1e-6)
-            if room <= 0 or units > room:
-                wait = wait_for((lead,), (window,), max(1, units))
-                parts.append(f"{quoted};r={max(0, room)};t={math.ceil(wait if wait < math.inf else lead)}")
-            else:
-                parts.append(f"{quoted};r={room};t={math.ceil(lead)}")
-        return ", ".join(parts).encode()
+        each = zip(self._quoted, leads, self.windows, strict=False)
+        return b", ".join([_left(quoted, lead, window, units) for quoted, lead, window in each])
 
     def exceeded(self, leads: Sequence[float], units: int) -> list[str]:
         """The names of the windows that so many units are too much for."""
@@ -65,6 +58,16 @@ class Quota:
     def told(self, leads: Sequence[float]) -> Fields:
         """The fields of an answer that is no refusal."""
         return ((POLICY, self.policy), (LEFT, self.left(leads)))
+
+
+def _left(quoted: bytes, lead: float, window: Window, units: int) -> bytes:
+    """The part of one window."""
+    interval, burst = window
+    room, until = int(burst - lead / interval + 1e-6), lead
+    if room <= 0 or units > room:
+        wait = wait_for((lead,), (window,), max(1, units))
+        room, until = max(0, room), wait if wait < math.inf else lead
+    return b"%b;r=%d;t=%d" % (quoted, room, math.ceil(until))
 
 
 @lru_cache(4096)
