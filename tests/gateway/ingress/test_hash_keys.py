@@ -32,11 +32,16 @@ class Ring:
 
     def home(self, ask: Callable[[], object]) -> int:
         """The position of the server that got what this sends."""
-        before = [len(server.calls) for server in self.servers]
+        before = self._asked()
         ask()
-        got = [len(server.calls) - count for server, count in zip(self.servers, before, strict=True)]
+        got = [now - count for now, count in zip(self._asked(), before, strict=True)]
         assert sum(map(bool, got)) == 1
         return got.index(max(got))
+
+    def _asked(self) -> list[int]:
+        """Inferences so far at each server; what a generated request asks of the model's signature is none."""
+        asks = {"ModelInfer", "ModelStreamInfer", "streamed"}
+        return [sum(method in asks for method, _, _ in server.calls) for server in self.servers]
 
 
 @contextmanager
@@ -47,9 +52,6 @@ def ring(by: str) -> Iterator[Ring]:
         config = a_config(*(server.address for server in servers), pick=Pick("hash_ring", by=by, bound=100.0))
         states = {"p": [a_state(server.address, HAS) for server in servers]}
         workers = [stack.enter_context(running(config, states)) for _ in range(WORKERS)]
-        for worker in workers:  # a generated request asks for the model's signature first, once
-            for model in HAS:
-                worker.post(f"/v2/models/{model}/generate_stream", {"INPUT0": [1]}, {"x-user": "first"})
         yield Ring(workers, servers)
 
 
