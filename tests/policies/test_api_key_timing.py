@@ -78,7 +78,9 @@ class Hasty(Policy):
         assert digest_of(key.secret)
 
 
-@pytest.mark.parametrize(("text", "other"), [(UNKNOWN, ALMOST_RIGHT), (ALMOST_RIGHT, NOTHING_RIGHT)])
+@pytest.mark.parametrize(
+    ("text", "other"), [(UNKNOWN, ALMOST_RIGHT), (ALMOST_RIGHT, NOTHING_RIGHT)], ids=["unknown", "almost right"]
+)
 def test_the_measurement_finds_a_hasty_comparison(text: str, other: str) -> None:
     hasty = Hasty(Spec(), replace(some_services(), keys=RING))
     assert not equally_long(refusing(hasty, text), refusing(hasty, other), MARGIN)
