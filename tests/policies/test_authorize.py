@@ -128,7 +128,7 @@ def test_what_is_remembered_is_bounded() -> None:
     assert len(world.policy._decided) <= REMEMBERED
 
 
-@pytest.mark.parametrize("caller", [BOB, ALICE], ids=repr)
+@pytest.mark.parametrize("caller", [BOB, ALICE], ids=lambda caller: caller.principal)
 def test_unknown_and_forbidden_look_the_same(caller: Identity) -> None:
     world = World()
     forbidden, unknown = world.ask(a_call(caller, "secret-model")), unknown_model("secret-model")
