@@ -69,7 +69,7 @@ def take(cells: list[float], windows: Windows, now: float, wanted: int, least: i
             cells[2 * place + 1] += max(0.0, now - cells[2 * place])
         leads[place] = lead = lead + granted * window.interval
         cells[2 * place] = now + lead
-    return Taken(granted, 0.0, tuple(leads), tuple(cells[1::2]))
+    return tuple.__new__(Taken, (granted, 0.0, tuple(leads), tuple(cells[1::2])))  # as `state.keys.parts` does
 
 
 def settle(cells: list[float], windows: Windows, now: float, delta: int, idles: Sequence[float]) -> tuple[float, ...]:

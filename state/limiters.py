@@ -197,7 +197,7 @@ class _Lease:
             self.held = 0
         if self.held >= units:
             self.held -= units
-            return Taken(units, 0.0, self._leads(now), self._idles)
+            return tuple.__new__(Taken, (units, 0.0, self._leads(now), self._idles))  # as `state.keys.parts` does
         return None if self.known is None else self.known.refusal(windows, units - self.held, now)
 
     def size(self, now: float, most: int) -> int:

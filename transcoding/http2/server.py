@@ -94,7 +94,7 @@ class ServerConnection(Connection):
             stream.expected = block.content_length
         self.streams[sid] = stream
         receiver = self._accept(stream, block, ended == 1)
-        if not stream.dead:
+        if sid in self.streams:
             stream.receiver = receiver
 
     def _refuse(self, sid: int) -> None:

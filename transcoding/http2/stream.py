@@ -231,6 +231,7 @@ class Stream:
         self.local_open = False
         if not self.remote_open:
             self.connection.finished(self)
+            self.receiver = NOBODY  # it has the stream: a cycle that would wait for the garbage collector
 
     def __repr__(self) -> str:
         state = "dead" if self.dead else f"local_open={self.local_open}, remote_open={self.remote_open}"

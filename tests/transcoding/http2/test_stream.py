@@ -218,3 +218,14 @@ def test_nobody_listens_quietly() -> None:
     NOBODY.data_received(b"", True)
     NOBODY.stream_reset(0, True)
     NOBODY.writable()
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_who_answered_last_is_held_no_longer(ended: bool) -> None:
+    server, stream, recorder = opened(ended=ended)
+    if not ended:
+        assert stream.receiver is recorder
+        server.receive(data_frame(1, b"x", True))
+    assert stream.receiver is recorder
+    stream.send_all(HEAD, b"answer", TAIL)
+    assert stream.receiver is NOBODY, "a cycle of stream and receiver is for the garbage collector"
