@@ -45,8 +45,8 @@ def file(valkey: Valkey, tmp_path: Path) -> str:
 
 
 def made(run: Run, file: str, *words: str) -> dict[str, Any]:
-    code, out, _ = run("create", file, *words, "-o", "json")
-    assert code == 0
+    code, out, err = run("create", file, *words, "-o", "json")
+    assert code == 0, err
     answer: dict[str, Any] = json.loads(out)
     return answer
 

@@ -8,24 +8,24 @@ with Valkey() as valkey: ...                           # or one by hand; `async 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 from state.server import find_server
 from tests.support.deadline import until
 
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+_DIE_WITH_PARENT = (sys.executable, "-S", "-E", "-c", """\
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+os.execv(sys.argv[1], sys.argv[1:])
+""")  # fmt: skip
+"""Begins a command line. A `preexec_fn` would make Python fork, and gRPC, once it is loaded, does its own in a fork."""
 
 
 class Valkey:
@@ -56,7 +56,7 @@ class Valkey:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        words = [find_server()]
+        words = [*_DIE_WITH_PARENT, find_server()]
         if self._sentinel:
             file = self.directory / "sentinel.conf"
             file.write_text(self._sentinel)
@@ -65,9 +65,7 @@ class Valkey:
         words += ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
         words += ["--unixsocket", self.socket, "--unixsocketperm", "700"]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent
-            )
+            self._process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         until(self._answers)
 
     def ask(self, *words: str) -> bytes:
