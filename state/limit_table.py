@@ -151,7 +151,7 @@ class LimitTable:
 
     def _tat(self, entry: int) -> float:
         start = entry * _CELLS
-        return max(self._cells[start : start + _CELLS : 2].tolist())
+        return max(self._cells[start : start + _CELLS : 2])  # `tolist` would be of integers, to types and a compiler
 
     def _write(self, entry: int, number: int, cells: list[float]) -> None:
         start = entry * _CELLS

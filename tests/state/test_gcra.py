@@ -19,7 +19,7 @@ windows_of = st.lists(
     st.builds(Window, st.sampled_from([0.001, 0.01, 0.1, 1.0, 7.3]), st.integers(1, 50)),
     min_size=1,
     max_size=MAX_WINDOWS,
-)
+).map(tuple)
 asks = st.lists(st.tuples(st.floats(0, 5), st.integers(1, 60)), min_size=1, max_size=60)
 
 

@@ -9,30 +9,31 @@ from pathlib import Path
 
 import pytest
 
-from state.gcra import Window, Windows
+from state.gcra import Window
 from state.limit_table import BUCKET, CAPACITY, LimitTable
 from tests.support.clock import Clock
 
 WINDOW = (Window(0.1, 10),)
 
 
-class Table(LimitTable):
-    """With the moment at which it last looked at the clock: under the lock, so in the order of what was granted."""
+class LastLook:
+    """The clock of the machine, and when it was last looked at: under the lock, so in the order of what was granted."""
 
     now = 0.0
 
-    def _find(self, number: int, first: int, windows: Windows, now: float) -> tuple[int, list[float]]:
-        self.now = now
-        return super()._find(number, first, windows, now)
+    def __call__(self) -> float:
+        self.now = time.monotonic()
+        return self.now
 
 
 def spend(path: str, key: str, seconds: float, windows: tuple[Window, ...]) -> list[float]:
     """The moments at which one process had a unit."""
-    table = Table.open(path)
+    look = LastLook()
+    table = LimitTable.open(path, clock=look)
     until, moments = time.monotonic() + seconds, []
     while time.monotonic() < until:
         if table.take(key, windows, 1, 1).granted:
-            moments.append(table.now)
+            moments.append(look.now)
     return moments
 
 
