@@ -141,6 +141,7 @@ class Policy:
         self._gates: dict[str, Gate] = {}
         self._many = MANY_GATES
         self._workers = services.siblings.count
+        self._permits = services.siblings.permits  # now: what a worker that died held in it is free from here on
         self._waiting = self._waiting_bytes = 0
         self._most_waiting = ALL_KEYS * self._share(spec.queue.requests)
         self._most_bytes = ALL_KEYS * self._share(spec.queue.bytes)
@@ -256,7 +257,7 @@ class Policy:
             self._many = max(MANY_GATES, 2 * len(self._gates))
         spec, siblings = self._spec, self._services.siblings
         gate = Gate(
-            siblings.permits.hold(f"{self._name}:{key}"),
+            self._permits.hold(f"{self._name}:{key}"),
             FairQueue(len(self._classes), self._share(spec.queue.requests), self._share(spec.queue.bytes)),
             spec.limit.fixed or self._adaptive.max,
             None if spec.limit.adaptive is None else self._gradient(spec.limit.adaptive),

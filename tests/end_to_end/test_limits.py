@@ -176,7 +176,8 @@ def test_a_worker_that_dies_does_not_keep_the_permits(gateway: Gateway) -> None:
     async def run() -> None:
         for number in range(20):
             async with aiohttp.ClientSession() as session:
-                assert (await ask(session, gateway, f"after-{number}"))[0] == 200
+                status, _, body = await ask(session, gateway, f"after-{number}")
+                assert status == 200, body
 
     asyncio.run(run())
     wait_for_reports(gateway)

@@ -6,10 +6,12 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from policies import Siblings
 from policies.concurrency import ALL_KEYS, Adaptive, Class, Limit, Policy, Queue, Spec
 from routing.call import Call, Reply
 from routing.identity import Identity
@@ -24,10 +26,10 @@ from transcoding.status import Code, Fault, GatewayError
 class World:
     """A policy before something that takes `seconds`; `began` are the principals in the order in which they ran."""
 
-    def __init__(self, spec: Spec, seconds: float = 0.01) -> None:
+    def __init__(self, spec: Spec, seconds: float = 0.01, siblings: Siblings | None = None) -> None:
         self.counts, self.gauges = Counts(), Counts()
         loop = asyncio.get_running_loop()
-        services = some_services(self.counts, gauges=self.gauges, name="gate")
+        services = some_services(self.counts, gauges=self.gauges, name="gate", siblings=siblings or Siblings())
         services = type(services)(**{**vars(services), "clock": loop.time})
         self.policy = Policy(spec, services)
         self.seconds = seconds
@@ -72,6 +74,21 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
             await test()
 
     play(bounded())
+
+
+def test_a_worker_that_starts_frees_what_the_one_before_it_held(tmp_path: Path) -> None:
+    async def test() -> None:
+        spec = Spec(limit=Limit(fixed=1), queue=Queue(wait=0.1))
+        other = World(spec, siblings=Siblings(str(tmp_path), 1, 2))
+        killed = World(spec, 1e6, siblings=Siblings(str(tmp_path), 0, 2))
+        call = killed.begin()
+        await asyncio.sleep(0.01)
+        assert (await error_of(other.ask())).code is Code.UNAVAILABLE
+        World(spec, siblings=Siblings(str(tmp_path), 0, 2))  # before anybody asks it anything
+        await other.ask()
+        call.cancel()
+
+    run(test)
 
 
 async def error_of(task: Awaitable[Reply]) -> GatewayError:
