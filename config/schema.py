@@ -44,11 +44,16 @@ Label = Annotated[str, text("A name for a version", "label")]
 
 
 class Tls(Node, frozen=True):
-    """TLS of a listener. With `client_ca`, clients must present a certificate that it signed."""
+    """TLS of a listener. With `client_ca`, clients must present a certificate that it signed, or may, as
+    `client_certificate` says."""
 
     certificate: Annotated[str, text("PEM file: the certificate, then its chain", "path")]
     key: Annotated[str, text("PEM file: the private key, without a passphrase", "path")]
     client_ca: Annotated[str, text("PEM file: who signs the certificates of clients", "path")] | None = None
+    client_certificate: Annotated[
+        Literal["required", "optional"],
+        Meta(description="Whether clients may come without one; what identifies them otherwise, policies say"),
+    ] = "required"
     min_version: Annotated[Literal["1.2", "1.3"], Meta(description="The oldest TLS version that is accepted")] = "1.2"
 
 

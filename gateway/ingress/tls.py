@@ -239,5 +239,5 @@ def tls_context(tls: TlsConfig) -> ssl.SSLContext:
     context.set_alpn_protocols(["h2", "http/1.1"])
     if tls.client_ca:
         context.load_verify_locations(tls.client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_OPTIONAL if tls.client_certificate == "optional" else ssl.CERT_REQUIRED
     return context

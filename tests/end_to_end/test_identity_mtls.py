@@ -7,6 +7,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def gateway(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with a_gateway(authority, tmp_path_factory.mktemp("issuer"), "required") as ours:
+        yield ours
+
+
+@contextmanager
+def a_gateway(authority: Authority, issuer: Path, client_certificate: str) -> Iterator[Gateway]:
+    """Of certificates and tokens, in this order."""
     callers = [{"principal": "*.web.example", "tenant": "web", "scopes": ["infer"]}]
     rules = [{"principals": "front.web.example", "tenants": "web", "scopes": "infer", "models": "m"}]
     mesh = {"kind": "mtls", "from": "san_dns", "callers": callers}
@@ -66,11 +74,12 @@ def gateway(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> I
             "name": "m",
             "match": {"model": "m"},
             "to": "tritons",
-            "policies": [mesh, jwt_policy(tmp_path_factory.mktemp("issuer")), {"kind": "authorize", "allow": rules}],
+            "policies": [mesh, jwt_policy(issuer, tenant="tenant"), {"kind": "authorize", "allow": rules}],
         }
     ]
     certificate, key = authority.server
-    tls = {"certificate": certificate, "key": key, "client_ca": str(authority.folder / "ca.pem")}
+    ca = str(authority.folder / "ca.pem")
+    tls = {"certificate": certificate, "key": key, "client_ca": ca, "client_certificate": client_certificate}
     with model_server() as server, Gateway([server.address], listen={"tls": tls}, settings={"routes": routes}) as ours:
         yield ours
 
@@ -140,3 +149,13 @@ def test_what_is_not_verified_does_not_get_in(gateway: Gateway, authority: Autho
         context = authority.client("front.web.example", trustme.CA())
     with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
         infer(gateway, context)
+
+
+def test_who_may_come_without_one_shows_something_else(authority: Authority, tmp_path: Path) -> None:
+    with a_gateway(authority, tmp_path, "optional") as ours:
+        assert infer(ours, authority.client("front.web.example"))[0] == 200
+        assert infer(ours, authority.without())[0] == 401
+        held = token(sub="front.web.example", tenant="web", scope="infer")
+        assert infer(ours, authority.without(), authorization=f"Bearer {held}")[0] == 200
+        with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
+            infer(ours, authority.client("front.web.example", trustme.CA()), authorization=f"Bearer {held}")

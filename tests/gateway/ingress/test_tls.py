@@ -65,8 +65,10 @@ def server() -> Iterator[ModelServer]:
 
 @pytest.fixture(scope="module")
 def plane(server: ModelServer, certificates: Certificates) -> Iterator[PlaneThread]:
-    """Listener 0 takes any client, 1 only those with a certificate, 2 only TLS 1.3."""
-    tls = [certificates.tls(), certificates.tls(client_ca=str(certificates.ca)), certificates.tls(min_version="1.3")]
+    """Listener 0 takes any client, 1 only those with a certificate, 2 only TLS 1.3, 3 those with a good one or none."""
+    ca = str(certificates.ca)
+    tls = [certificates.tls(), certificates.tls(client_ca=ca), certificates.tls(min_version="1.3"),
+           certificates.tls(client_ca=ca, client_certificate="optional")]  # fmt: skip
     deadlines = Deadlines(handshake=0.5)
     listen = [a_listener(str(at), tls=each, deadlines=deadlines) for at, each in enumerate(tls)]
     with a_plane(server.address, listen=listen) as running:
@@ -128,6 +130,14 @@ def test_a_clients_certificate_is_required(plane: PlaneThread, certificates: Cer
         with pytest.raises(grpc.RpcError) as caught:
             rpc(plane, certificates, 1, leaf)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_clients_certificate_that_is_optional_must_be_good(plane: PlaneThread, certificates: Certificates) -> None:
+    for leaf in (None, certificates.client):
+        assert rest(plane, certificates.context(client=leaf), listener=3) == 200
+        assert numbers_of(rpc(plane, certificates, 3, leaf)) == [1, 2, 3]
+    with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
+        rest(plane, certificates.context(client=certificates.stranger), listener=3)
 
 
 class Notes(Acting):
