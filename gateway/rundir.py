@@ -31,10 +31,11 @@ _LONGEST_SOCKET_PATH = 100
 
 
 class RunDirectory:
-    """The files in the directory at `path`."""
+    """The files in the directory at `path`. `sign` is where else it can be found, a link to it."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, sign: str | None = None) -> None:
         self.path = path
+        self.sign = sign
         self.socket = os.path.join(path, "control.sock")
         self.store = os.path.join(path, "store.sock")
         self.slots = os.path.join(path, "slots.msgpack")
@@ -47,12 +48,17 @@ class RunDirectory:
 
     @classmethod
     def make(cls, parent: str | None) -> RunDirectory:
-        """A new directory, mode 0700, under `parent` or the system's place for temporary files. Raises `OSError`."""
-        if parent is not None:
-            os.makedirs(parent, mode=0o700, exist_ok=True)
-            if len(os.path.join(os.path.abspath(parent), "penstock-12345678", "control.sock")) > _LONGEST_SOCKET_PATH:
-                parent = None
-        return cls(os.path.abspath(tempfile.mkdtemp(prefix="penstock-", dir=parent)))
+        """A new directory, mode 0700, under `parent` or the system's place for temporary files. Where the path of a
+        socket would be too long it is there as well, and under `parent` a link to it. Raises `OSError`."""
+        if parent is None:
+            return cls(_temporary(None))
+        os.makedirs(parent, mode=0o700, exist_ok=True)
+        if len(os.path.join(os.path.abspath(parent), "penstock-12345678", "control.sock")) <= _LONGEST_SOCKET_PATH:
+            return cls(_temporary(parent))
+        path = _temporary(None)
+        sign = os.path.join(parent, os.path.basename(path))
+        os.symlink(path, sign)
+        return cls(path, sign)
 
     @classmethod
     def find(cls, parent: str | None, source: str) -> RunDirectory | None:
@@ -60,7 +66,7 @@ class RunDirectory:
         found = []
         for place in {parent, tempfile.gettempdir()} - {None}:
             for path in glob.glob(os.path.join(glob.escape(str(place)), "penstock-*")):
-                directory = cls(path)
+                directory = cls(os.path.realpath(path))
                 if directory._belongs_to(source):
                     found.append(directory)
         return max(found, key=lambda directory: os.stat(directory.path).st_mtime, default=None)
@@ -149,7 +155,14 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Delete the directory with all that is in it."""
+        if self.sign is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self.sign)
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _temporary(parent: str | None) -> str:
+    return os.path.abspath(tempfile.mkdtemp(prefix="penstock-", dir=parent))
 
 
 def new_node() -> str:

@@ -172,7 +172,7 @@ def test_an_embedded_store_is_asked_where_it_runs_and_else_started(run: Run, tmp
         code, _, err = run("list", str(yaml_file))
         assert code == 1
         assert "another process has the state" in err  # that gateway was started from another file
-        found = next(tmp_path.rglob("penstock-*/source"))
+        (found,) = (each / "source" for each in (tmp_path / "kept").glob("penstock-*"))
         assert found.read_text() == str(gateway.file)
         found.write_text(str(yaml_file))
         key = made(run, str(yaml_file), "alice")

@@ -26,10 +26,21 @@ def test_only_this_user_may_enter() -> None:
         assert not Path(directory.path).exists()
 
 
-def test_a_path_too_long_for_a_socket_goes_elsewhere(tmp_path: Path) -> None:
-    directory = RunDirectory.make(str(tmp_path / ("x" * 90)))
+def test_a_path_too_long_for_a_socket_goes_elsewhere_and_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = tmp_path / ("x" * 90)
+    directory = RunDirectory.make(str(parent))
     assert len(directory.socket) <= 100
+    directory.write_source("gateway.yaml")
+    Path(directory.store).touch()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # whoever looks for it has another place of this kind
+    found = RunDirectory.find(str(parent), "gateway.yaml")
+    assert found is not None
+    assert found.path == directory.path
     directory.remove()
+    assert not any(parent.iterdir())
+    assert RunDirectory.find(str(parent), "gateway.yaml") is None
 
 
 def test_the_config_comes_back_as_written(tmp_path: Path) -> None:
