@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
@@ -28,10 +30,11 @@ ROW = RequestRow("small_json", "Small", small, {"good": "oip_json", "bad": "oip_
 class Good(Peer):
     name, label, dialects = "good", "Good", ("oip_json",)
     server: ScriptedServer
+    busy: subprocess.Popen[bytes]
 
     @property
     def pids(self) -> tuple[int, ...]:
-        return (os.getpid(),)
+        return (self.busy.pid,)
 
     def start(self) -> None:
         self.address = Address("127.0.0.1", self.server.port)
@@ -45,13 +48,24 @@ class Bad(Good):
     server: ScriptedServer
 
 
+@contextmanager
+def a_busy_process() -> Iterator[subprocess.Popen[bytes]]:
+    """One that uses some CPU, and has no children that end while it is measured, as those of tests do."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", "import time\nwhile True: time.sleep(0.0001)"])
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture
 def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
     right, wrong = http_reply(orjson.dumps(ANSWER)), http_reply(b'{"outputs":[]}')
-    with scripted_server(right) as Good.server, scripted_server(wrong) as Bad.server:
+    with scripted_server(right) as Good.server, scripted_server(wrong) as Bad.server, a_busy_process() as Good.busy:
         monkeypatch.setitem(PEERS, "good", Good)
         monkeypatch.setitem(PEERS, "bad", Bad)
-        backend = Backend(Address("127.0.0.1", 1), Address("127.0.0.1", 1), "0", os.getpid())
+        backend = Backend(Address("127.0.0.1", 1), Address("127.0.0.1", 1), "0", Good.busy.pid)
         yield Context(backend, tmp_path, Effort("test", 2, 1.0, 0.1, 1), "own", lambda line: None)
 
 
