@@ -213,7 +213,7 @@ class TestForged:
             ({"exp": str(time.time() + 100)}, "the token's claim 'exp' is no time"),
             ({"exp": 10**30}, "the token's claim 'exp' is no time"),
             ({"exp": True}, "the token's claim 'exp' is no time"),
-            ({"nbf": time.time() + 300}, "the token is not valid yet"),
+            ({"nbf": time.time() + 86_400}, "the token is not valid yet"),
             ({"nbf": "soon"}, "the token's claim 'nbf' is no time"),
         ],
         ids=lambda value: "+".join(value) if isinstance(value, dict) else value[-8:],
