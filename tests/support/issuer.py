@@ -50,8 +50,8 @@ def jwks(*keys: dict[str, Any]) -> bytes:
 
 
 def claims(**more: Any) -> dict[str, Any]:
-    """Good ones, changed by these; None leaves a claim out. They last for as long as a whole run of all tests may take, as
-    some are made when it begins."""
+    """Good ones, changed by these; None leaves a claim out. They last for as long as a run of all tests may take,
+    as some are made when it begins."""
     now = time.time()
     good = {"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "exp": now + 3600, "iat": now}
     return {name: value for name, value in (good | more).items() if value is not None}
