@@ -188,8 +188,7 @@ def test_a_quiet_endpoint_is_read_at_once_when_this_node_sends_there(monkeypatch
         await asyncio.sleep(0.5)
         asked = len(bench.server.requests)
         bench.board.worker(0).add(told.slot, 0.1)
-        await asyncio.sleep(0.5)
-        assert len(bench.server.requests) > asked + 5
+        await eventually(lambda: len(bench.server.requests) > asked + 5)
 
     play(scene)
 
@@ -197,15 +196,12 @@ def test_a_quiet_endpoint_is_read_at_once_when_this_node_sends_there(monkeypatch
 def test_one_that_comes_back_is_asked_for_its_page_at_once() -> None:
     async def scene(bench: Bench) -> None:
         bench.server.fault = "404"
-        slow = Settings(interval=0.3)
+        slow = Settings(interval=60.0)
         bench.sync(bench.here(), live=False, settings=slow)
-        await eventually(lambda: len(bench.server.requests) >= 3)
-        asked = len(bench.server.requests)
+        await eventually(lambda: bench.server.requests)
         bench.server.fault = ""
         bench.sync(bench.here(), live=True, settings=slow)
-        await asyncio.sleep(0.1)
-        assert len(bench.server.requests) > asked
-        assert bench.fleet.paged("gpu:8001")
+        await eventually(lambda: bench.fleet.paged("gpu:8001"))
 
     play(scene)
 
