@@ -17,7 +17,7 @@ from loadtests.chaos.rounds import Round, play
 from loadtests.chaos.stage import Stage, staged
 
 LONGEST_ROUND = 20.0
-PROOF = 5.0
+PROOF = 10.0
 ORDER = ("Tritons and workers", "everything", "Tritons")
 TOLD_EVERY = 5.0
 """Seconds between lines of progress where they do not overwrite each other."""

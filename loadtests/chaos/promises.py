@@ -21,8 +21,6 @@ REPORTED = 2.5
 """Seconds of a worker's counts that may be lost with it: those since its last report, and it may have stood still."""
 RECONNECT = 6.0
 """Seconds after a worker's death in which clients may still fail to connect: gRPC's wait a while before they try."""
-MANY_SHARES = 20
-"""Seconds of calm, of several rounds, that tell how endpoints usually share the work."""
 GROWTH_BYTES, GROWTH_SHARE, GROWTH_FILES = 16 * 1024 * 1024, 0.25, 16
 WAITING = ("penstock_model_waiting", "penstock_model_waiting_bytes")
 
@@ -155,15 +153,10 @@ def largest_shares(samples: Sequence[Mapping[str, float]]) -> list[float]:
 
 
 def no_herd(shares: Sequence[float]) -> Iterator[str]:
-    """Of two endpoints that are alike neither has nearly everything: not on the whole, nor by turns.
-
-    The seconds after one round are those of one slow start, in which an endpoint that came back gets less by intent:
-    only many rounds tell what is usual.
-    """
-    usual = 0.7 if len(shares) >= MANY_SHARES else 0.85
+    """Of two endpoints that are alike neither has nearly everything: not on the whole, nor by turns."""
     if not shares:
         yield "too few answers to see how endpoints share them"
-    elif median(shares) > usual or sum(share > 0.9 for share in shares) > max(1, 0.1 * len(shares)):
+    elif median(shares) > 0.7 or sum(share > 0.9 for share in shares) > 0.1 * len(shares):
         yield f"one of two endpoints gets too much: {', '.join(f'{share:.0%}' for share in shares)} of all, by seconds"
 
 

@@ -19,6 +19,9 @@ HEALING = 60.0
 """Seconds until all is well again, at most: a Triton and its models have to start."""
 QUIET = 1.0
 """Seconds without an error that show it."""
+LEARNING = 4.0
+"""Seconds of calm in which endpoints that were slow, or cold, get less: what was learnt of them is unlearnt as they are
+asked, so how they share the work is seen after that."""
 THINK = 0.02
 
 
@@ -85,7 +88,8 @@ async def _prove(stage: Stage, load: Load, seconds: float, result: Round) -> Non
     loop = asyncio.get_running_loop()
     since, samples = loop.time(), []
     while loop.time() < since + seconds:
-        if sample := await apart(lambda: promises.served(stage), 1.0):
+        sample = await apart(lambda: promises.served(stage), 1.0)
+        if sample and loop.time() >= since + LEARNING:
             samples.append(sample)
         await asyncio.sleep(1.0)
     result.shares = promises.largest_shares(samples)

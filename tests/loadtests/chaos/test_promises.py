@@ -85,11 +85,7 @@ class TestShares:
         assert promises.largest_shares(samples) == [0.5, 0.6]
         assert not list(promises.no_herd([0.5, 0.6, 0.55]))
 
-    def test_one_slow_start_is_no_herd(self) -> None:
-        assert not list(promises.no_herd([0.70, 0.71, 0.67, 0.76]))
-        assert list(promises.no_herd([0.70, 0.71, 0.72, 0.76] * 5))
-
-    @pytest.mark.parametrize("shares", [[], [0.95, 0.9, 0.86], [0.8, 0.75, 0.8] * 8, [0.5, 0.95, 0.5, 0.95]])
+    @pytest.mark.parametrize("shares", [[], [0.8, 0.75, 0.8], [0.5, 0.95, 0.5, 0.95]])
     def test_too_much_for_one_is_seen(self, shares: list[float]) -> None:
         assert list(promises.no_herd(shares))
 
