@@ -10,11 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from loadtests.credentials import AUDIENCE, ISSUER, Token
-from loadtests.exchange import Headers
-from loadtests.peers.base import Backend
+from loadtests.credentials import AUDIENCE, ISSUER
 from loadtests.peers.envoy import V3, EnvoyGrpc, EnvoyTranscoder
-from loadtests.peers.penstock_policies import RATE
+from loadtests.peers.penstock_policies import RATE, WithToken
 
 _CACHED_TOKENS = 1000
 Filter = dict[str, Any]
@@ -63,21 +61,12 @@ def _filter(name: str, kind: str, **config: Any) -> Filter:
     }
 
 
-class EnvoyTranscoderPolicies(EnvoyTranscoder):
+class EnvoyTranscoderPolicies(WithToken, EnvoyTranscoder):
     """Token, limit and log before the transcoder; tokens that were seen before are remembered."""
 
     name = "envoy_transcoder_policies"
     label = "Envoy transcoder: JWT, local limit, log"
     remembers: ClassVar[bool] = True
-
-    def __init__(self, backend: Backend, scratch: Path) -> None:
-        super().__init__(backend, scratch)
-        self._token = Token()
-
-    @property
-    def headers(self) -> Headers:
-        """The token."""
-        return self._token.headers
 
     def filters(self) -> list[Filter]:
         """What checks comes first."""
@@ -96,20 +85,11 @@ class EnvoyTranscoderPoliciesDefault(EnvoyTranscoderPolicies):
     remembers = False
 
 
-class EnvoyGrpcPolicies(EnvoyGrpc):
+class EnvoyGrpcPolicies(WithToken, EnvoyGrpc):
     """The same before a gRPC passthrough; tokens that were seen before are remembered."""
 
     name = "envoy_grpc_policies"
     label = "Envoy gRPC: JWT, local limit, log"
-
-    def __init__(self, backend: Backend, scratch: Path) -> None:
-        super().__init__(backend, scratch)
-        self._token = Token()
-
-    @property
-    def headers(self) -> Headers:
-        """The token."""
-        return self._token.headers
 
     def filters(self) -> list[Filter]:
         """No more than what checks."""

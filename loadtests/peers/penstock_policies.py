@@ -12,11 +12,24 @@ from typing import ClassVar
 
 from loadtests.credentials import AUDIENCE, ISSUER, ApiKey, Token
 from loadtests.exchange import Headers
-from loadtests.peers.base import Backend
+from loadtests.peers.base import Backend, Peer
 from loadtests.peers.penstock import Penstock, PenstockPure
 
 RATE = 100_000
 """Requests a second for each caller, and as many at once."""
+
+
+class WithToken(Peer):
+    """A peer that is shown a token, and knows its issuer's keys."""
+
+    def __init__(self, backend: Backend, scratch: Path) -> None:
+        super().__init__(backend, scratch)
+        self._token = Token()
+
+    @property
+    def headers(self) -> Headers:
+        """The token."""
+        return self._token.headers
 
 
 class PenstockPolicies(Penstock):
@@ -62,20 +75,11 @@ class PenstockPoliciesLocal(PenstockPolicies):
     mode = "local"
 
 
-class PenstockPoliciesJwt(Penstock):
+class PenstockPoliciesJwt(WithToken, Penstock):
     """A token as Envoy gets it, in the place of the key."""
 
     name = "penstock_policies_jwt"
     label = "Penstock: JWT, leased limit, metrics"
-
-    def __init__(self, backend: Backend, scratch: Path) -> None:
-        super().__init__(backend, scratch)
-        self._token = Token()
-
-    @property
-    def headers(self) -> Headers:
-        """The token."""
-        return self._token.headers
 
     def command(self) -> list[str]:
         """Write the issuer's keys, too."""
